@@ -1,0 +1,120 @@
+"""Every configuration key that this project adds to Detectron2's."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode
+
+__all__ = ["add_prolab_config"]
+
+
+def add_prolab_config(cfg: CfgNode) -> None:
+    """Adds the keys of this project to `cfg` (from `detectron2.config.get_cfg()`), in place."""
+    _add_model(cfg)
+    _add_input_and_data(cfg)
+    _add_solver_and_test(cfg)
+
+
+def _add_model(cfg: CfgNode) -> None:
+    cfg.MODEL.META_ARCHITECTURE = "PropertySegmentor"
+
+    prolab = cfg.MODEL.PROLAB = CfgNode()
+    # Name of a shipped label space or a folder that holds one.
+    prolab.LABEL_SPACE = ""
+    # "property": property activations and their loss (the method).
+    # "category": one-hot labels and cross-entropy with the same network (the baseline).
+    prolab.SUPERVISION = "property"
+    # "cosine_sigmoid": activations are sigmoid(logits / TEMPERATURE). "cosine": the logits.
+    prolab.SIMILARITY = "cosine_sigmoid"
+    # Divides the logits before the sigmoid; unused with "cosine".
+    prolab.TEMPERATURE = 0.04
+    # Divide each pixel embedding by its length before it meets the bank.
+    prolab.NORMALIZE_EMBEDDING = False
+    # "cosine", "bce" or "mse".
+    prolab.LOSS = "cosine"
+    # Pixels without a label: "ignore" leaves them out, "count" gives them an all-zero target
+    # (what the published code does).
+    prolab.UNLABELLED = "ignore"
+    # Weight of the loss of the decode head.
+    prolab.LOSS_WEIGHT = 1.0
+    # Probability that a channel is dropped before the projection to the pixel embedding.
+    prolab.DROPOUT = 0.1
+    # Load a checkpoint that was trained with another label space (its bank is not used then).
+    prolab.ALLOW_OTHER_LABEL_SPACE = False
+
+    # timm model that serves as backbone with MODEL.BACKBONE.NAME "build_timm_backbone".
+    timm = cfg.MODEL.TIMM = CfgNode()
+    # Any timm model with features at strides 4, 8, 16 and 32.
+    timm.NAME = "resnet50"
+    # "" (random), "hub" (timm's own download), a file, or "package:<name of a Python package>".
+    timm.WEIGHTS = ""
+    # Stochastic depth.
+    timm.DROP_PATH_RATE = 0.0
+
+    head = cfg.MODEL.DECODE_HEAD = CfgNode()
+    # A class of DECODE_HEADS_REGISTRY.
+    head.NAME = "UPerNetHead"
+    # Backbone features from fine to coarse.
+    head.IN_FEATURES = ["res2", "res3", "res4", "res5"]
+    # Width of the head and of the feature map that it returns.
+    head.CHANNELS = 512
+    # "BN", "SyncBN" (plain BN in a single process), "GN", ...: names of Detectron2's get_norm.
+    head.NORM = "SyncBN"
+    # UPerNet: grid sizes of the pyramid pooling.
+    head.POOL_SCALES = [1, 2, 3, 6]
+    # FCN: number of 3x3 convolutions.
+    head.NUM_CONVS = 2
+    # FCN: concatenate the input once more before a last convolution.
+    head.CONCAT_INPUT = True
+
+    aux = cfg.MODEL.AUX_HEAD = head.clone()
+    # "" switches the auxiliary head off. It exists in training only.
+    aux.NAME = "FCNHead"
+    aux.IN_FEATURES = ["res4"]
+    aux.CHANNELS = 256
+    aux.NUM_CONVS = 1
+    aux.CONCAT_INPUT = False
+    # Weight of its loss.
+    aux.LOSS_WEIGHT = 0.4
+
+
+def _add_input_and_data(cfg: CfgNode) -> None:
+    # Random factor on top of the resize to MIN_SIZE_TRAIN / MAX_SIZE_TRAIN.
+    cfg.INPUT.SCALE_RANGE = [0.5, 2.0]
+    # Crop again (10 times at most) while one category covers more than this share of the labels.
+    cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 0.75
+    # Random brightness, contrast, saturation and hue.
+    cfg.INPUT.PHOTOMETRIC_DISTORTION = True
+    # A data set folder (images/<split>, annotations/<split>, categories.txt). When set,
+    # DATASETS.TRAIN and DATASETS.TEST are taken from its splits "train" and "val".
+    cfg.DATASETS.FOLDER = ""
+
+
+def _add_solver_and_test(cfg: CfgNode) -> None:
+    # "ADAMW" or "SGD".
+    cfg.SOLVER.OPTIMIZER = "ADAMW"
+    # Learning rate of the backbone relative to BASE_LR.
+    cfg.SOLVER.BACKBONE_MULTIPLIER = 1.0
+    cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupPolyLR"
+    # Exponent of the polynomial decay.
+    cfg.SOLVER.POLY_LR_POWER = 1.0
+    # Learning rate that the decay ends at.
+    cfg.SOLVER.MIN_LR = 0.0
+    # Largest number of iterations between two log lines.
+    cfg.SOLVER.LOG_PERIOD = 20
+
+    # "labels": (H, W) category ids, resized and decided in bands. "scores": Detectron2's contract,
+    # (N, H, W) scores under "sem_seg". Both decide alike.
+    cfg.TEST.OUTPUT = "labels"
+    # Also evaluate every property (IoU and average precision).
+    cfg.TEST.PROPERTIES = False
+    # The metric whose best value decides which checkpoint is model_best.pth.
+    cfg.TEST.BEST_METRIC = "sem_seg/mIoU"
+    window = cfg.TEST.SLIDING_WINDOW = CfgNode()
+    # Windows instead of the whole image at once.
+    window.ENABLED = False
+    # Height and width of a window, in pixels of the resized image.
+    window.CROP_SIZE = [512, 512]
+    # Step from window to window.
+    window.STRIDE = [341, 341]
+    # Windows that go through the network together.
+    window.BATCH_SIZE = 4
