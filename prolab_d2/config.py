@@ -97,9 +97,9 @@ def _add_solver_and_test(cfg: CfgNode) -> None:
     cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupPolyLR"
     # Exponent of the polynomial decay.
     cfg.SOLVER.POLY_LR_POWER = 1.0
-    # Learning rate that the decay ends at.
-    cfg.SOLVER.MIN_LR = 0.0
-    # Largest number of iterations between two log lines.
+    # The decay ends at this fraction of the learning rate.
+    cfg.SOLVER.END_LR_FACTOR = 0.0
+    # Iterations between two log lines.
     cfg.SOLVER.LOG_PERIOD = 20
 
     # "labels": (H, W) category ids, resized and decided in bands. "scores": Detectron2's contract,

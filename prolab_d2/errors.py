@@ -13,12 +13,14 @@ class ProLabError(ValueError):
     """Input that cannot be used. The message is one sentence: what, where, how to mend."""
 
 
+_MARKER = f"{ProLabError.__name__}: "
+
+
 def _sentence(error: BaseException) -> str:
     """The sentence of an error, also after a worker process has wrapped it in its traceback."""
     text = str(error).strip()
-    if "Traceback (most recent call last)" in text:
-        marker = f"{ProLabError.__name__}: "
-        text = text[text.rfind(marker) + len(marker) :].strip() if marker in text else text
+    if "Traceback (most recent call last)" in text and _MARKER in text:
+        text = text[text.rfind(_MARKER) + len(_MARKER) :].strip()
     return text
 
 
@@ -35,5 +37,11 @@ def exit_cleanly(main: Callable[..., int | None]) -> Callable[..., int]:
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 130
+        except Exception as error:
+            # torch.multiprocessing hands on what a process of a distributed run has raised.
+            if type(error).__name__ != "ProcessRaisedException" or _MARKER not in str(error):
+                raise
+            print(f"error: {_sentence(error)}", file=sys.stderr)
+            return 2
 
     return wrapped

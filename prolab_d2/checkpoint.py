@@ -1,0 +1,158 @@
+"""Checkpoints that are complete in one file: weights, config and label space.
+
+A file is a dictionary that `torch.load(..., weights_only=True)` accepts:
+
+    {"model": state dict, "prolab": {"format_version", "config", "label_space", "label_space_hash"},
+     and, while training goes on, the states of trainer, optimiser and schedule}
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from torch import Tensor, nn
+
+from prolab_d2.errors import ProLabError
+from prolab_d2.files import atomic_path
+from prolab_d2.label_space import LabelSpace
+
+__all__ = ["Checkpoint", "PropertyCheckpointer", "read_checkpoint"]
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint of this project holds apart from the state of a training."""
+
+    path: Path
+    model: dict[str, Tensor]
+    config: str
+    label_space: LabelSpace
+
+
+def _read_file(path: str | Path) -> dict[str, Any]:
+    if not Path(path).is_file():
+        raise ProLabError(f"checkpoint {path} does not exist: check the path")
+    try:
+        data = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load has no common error class
+        raise ProLabError(
+            f"checkpoint {path} cannot be read ({type(error).__name__}): it is damaged or not a "
+            "file of tensors; get it again"
+        ) from error
+    if not isinstance(data, dict):
+        raise ProLabError(f"checkpoint {path} holds no state dict: it is another kind of file")
+    return data if "model" in data else {"model": data}
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Reads a checkpoint that training with this project has written.
+
+    Raises:
+        ProLabError: missing or damaged file, or one without config and label space.
+    """
+    data = _read_file(path)
+    extra = data.get("prolab")
+    if extra is None:
+        raise ProLabError(
+            f"checkpoint {path} holds weights only, no config and no label space: it was not "
+            "written by train_net.py"
+        )
+    if extra["format_version"] > FORMAT_VERSION:
+        raise ProLabError(
+            f"checkpoint {path} has format {extra['format_version']}, this version reads up to "
+            f"{FORMAT_VERSION}: update prolab_d2"
+        )
+    label_space = LabelSpace.from_state(extra["label_space"])
+    return Checkpoint(Path(path), data["model"], extra["config"], label_space)
+
+
+class PropertyCheckpointer(DetectionCheckpointer):
+    """Detectron2's checkpointer with config and label space inside, atomic and without pickle."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        config: str = "",
+        allow_other_label_space: bool = False,
+        save_to_disk: bool | None = None,
+        **checkpointables: Any,
+    ) -> None:
+        """
+        Args:
+            model: a `PropertySegmentor`, or a distributed wrapper of one.
+            config: the whole config as YAML, stored in every checkpoint.
+            allow_other_label_space: load weights that were trained with another label space.
+        """
+        super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+        self._config = config
+        self._allow_other_label_space = allow_other_label_space
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        """Writes `<save_dir>/<name>.pth`; an interrupted write leaves the former file whole."""
+        if not self.save_dir or not self.save_to_disk:
+            return
+        state = self.model.label_space.state()
+        arrays = {key: torch.from_numpy(array.copy()) for key, array in state["arrays"].items()}
+        data = {
+            "model": self.model.state_dict(),
+            "prolab": {
+                "format_version": FORMAT_VERSION,
+                "config": self._config,
+                "label_space": {"json": state["json"], "arrays": arrays},
+                "label_space_hash": self.model.label_space.hash,
+            },
+        }
+        data.update({key: obj.state_dict() for key, obj in self.checkpointables.items()})
+        data.update(kwargs)
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        self.logger.info(f"Saving checkpoint to {path}")
+        with atomic_path(path) as temporary:
+            torch.save(data, temporary)
+        self.tag_last_checkpoint(os.path.basename(path))
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        # The best checkpoint is a copy for the user; resuming continues from the newest one.
+        if last_filename_basename == "model_best.pth":
+            return
+        with atomic_path(os.path.join(self.save_dir, "last_checkpoint")) as temporary:
+            Path(temporary).write_text(last_filename_basename)
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        if filename.endswith((".pkl", ".pyth")):
+            return super()._load_file(filename)
+        return _read_file(filename)
+
+    def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        if path and "://" not in path and not os.path.isfile(path):
+            raise ProLabError(f"checkpoint {path} does not exist: check MODEL.WEIGHTS")
+        self._loading = path
+        return super().load(path, *args, **kwargs)
+
+    def _load_model(self, checkpoint: dict[str, Any]) -> Any:
+        extra = checkpoint.pop("prolab", None)
+        if extra is None:
+            return super()._load_model(checkpoint)
+        same = extra["label_space_hash"] == self.model.label_space.hash
+        if not same and not self._allow_other_label_space:
+            raise ProLabError(
+                f"checkpoint {self._loading} was trained with another label space than "
+                "MODEL.PROLAB.LABEL_SPACE names: use the label space of the training, or set "
+                "MODEL.PROLAB.ALLOW_OTHER_LABEL_SPACE True to take the weights all the same"
+            )
+        incompatible = super()._load_model(checkpoint)
+        wrong = [name for name, *_ in incompatible.incorrect_shapes] + incompatible.missing_keys
+        if same and wrong:
+            raise ProLabError(
+                f"checkpoint {self._loading} belongs to another network than the config: "
+                f"{len(wrong)} parameters are missing or of another shape, such as {wrong[0]}"
+            )
+        return incompatible

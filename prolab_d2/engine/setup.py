@@ -1,0 +1,148 @@
+"""From command-line arguments to a frozen config and a prepared run."""
+
+from __future__ import annotations
+
+import logging
+import os
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import yaml
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.engine import default_setup
+
+from prolab_d2.config import add_prolab_config
+from prolab_d2.data import check_categories, register_folder
+from prolab_d2.errors import ProLabError
+from prolab_d2.files import check_writable
+from prolab_d2.label_space import LabelSpace
+from prolab_d2.resources import resource_folder
+
+__all__ = ["find_config", "load_config", "prepare_run"]
+
+
+class _NoUserErrorTracebacks(logging.Filter):
+    """Keeps Detectron2's training loop from printing the traceback of an error in the input."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], ProLabError))
+
+
+def find_config(name: str | Path) -> Path:
+    """A config file by path, or by its name below the configs that come with the package.
+
+    Raises:
+        ProLabError: there is no such file.
+    """
+    shipped = resource_folder("configs")
+    for path in (Path(name), shipped / name, shipped / f"{name}.yaml"):
+        if path.is_file():
+            return path
+    known = sorted(
+        str(path.relative_to(shipped))
+        for path in shipped.rglob("*.yaml")
+        if not path.name.startswith("Base-")
+    )
+    raise ProLabError(f"config {name} does not exist: give a path or one of {', '.join(known)}")
+
+
+def load_config(
+    config_file: str | Path | None,
+    overrides: Sequence[str] = (),
+    *,
+    text: str | None = None,
+    dataset: str | None = None,
+) -> CfgNode:
+    """Reads a config file (or the YAML `text` of a checkpoint), then the overrides.
+
+    Args:
+        config_file: path or shipped name; None for defaults or `text`.
+        overrides: KEY VALUE pairs.
+        text: YAML that replaces the file.
+        dataset: a data set folder, takes the place of DATASETS.FOLDER.
+    Returns:
+        A config, not frozen, whose device is "cpu" where there is no GPU.
+    Raises:
+        ProLabError: missing file, broken YAML, unknown key or value of another type.
+    """
+    cfg = get_cfg()
+    add_prolab_config(cfg)
+    source = "the checkpoint's config" if text is not None else str(config_file)
+    try:
+        if text is not None:
+            cfg.merge_from_other_cfg(CfgNode(yaml.safe_load(text)))
+        elif config_file:
+            cfg.merge_from_file(str(find_config(config_file)))
+    except ProLabError:
+        raise
+    except (KeyError, ValueError, AssertionError, yaml.YAMLError) as error:
+        raise ProLabError(f"config {source}: {_first_line(error)}; correct it") from error
+    try:
+        cfg.merge_from_list(list(overrides))
+    except (KeyError, ValueError, AssertionError) as error:
+        raise ProLabError(
+            f"command line: {_first_line(error)}; overrides are pairs of an existing KEY and a VALUE"
+        ) from error
+    if dataset:
+        cfg.DATASETS.FOLDER = str(dataset)
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    return cfg
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error.args[0]) if error.args else type(error).__name__
+    return " ".join(text.split())[:300].rstrip(".;")
+
+
+def resolve_datasets(cfg: CfgNode) -> None:
+    """Registers DATASETS.FOLDER, if set, and checks all data sets against the label space."""
+    if cfg.DATASETS.FOLDER:
+        names = register_folder(cfg.DATASETS.FOLDER)
+        for split, key in (("train", "TRAIN"), ("val", "TEST")):
+            if split not in names:
+                raise ProLabError(
+                    f"{cfg.DATASETS.FOLDER} has no folder images/{split}: training needs the "
+                    "splits train and val"
+                )
+            cfg.DATASETS[key] = (names[split],)
+    if not cfg.MODEL.PROLAB.LABEL_SPACE:
+        raise ProLabError(
+            "MODEL.PROLAB.LABEL_SPACE is empty: name a shipped label space or the folder of one "
+            "(tools/build_label_space.py makes it)"
+        )
+    label_space = LabelSpace.load(cfg.MODEL.PROLAB.LABEL_SPACE)
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        if name not in DatasetCatalog:
+            raise ProLabError(
+                f"data set {name} is not known: known names come from Detectron2 and prolab_d2; "
+                "for your own images use --dataset FOLDER"
+            )
+        check_categories(MetadataCatalog.get(name), label_space)
+
+
+def prepare_run(args: Namespace) -> CfgNode:
+    """Config, output folder, log, seeds and data sets of `train_net.py`.
+
+    Raises:
+        ProLabError: whatever in arguments, config, folders or data sets cannot be used.
+    """
+    cfg = load_config(args.config_file, args.opts, dataset=args.dataset)
+    resolve_datasets(cfg)
+    check_writable(cfg.OUTPUT_DIR)
+    if args.eval_only and not cfg.MODEL.WEIGHTS:
+        raise ProLabError("--eval-only needs a checkpoint: add MODEL.WEIGHTS FILE")
+    cfg.freeze()
+    _avoid_thread_clash(cfg)
+    default_setup(cfg, args)
+    logging.getLogger("detectron2.engine.train_loop").addFilter(_NoUserErrorTracebacks())
+    return cfg
+
+
+def _avoid_thread_clash(cfg: CfgNode) -> None:
+    """Leaves OpenCV one thread: the data loader's workers already use every core."""
+    if cfg.DATALOADER.NUM_WORKERS > 0:
+        os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")

@@ -1,0 +1,228 @@
+"""The meta-architecture: backbone, decode head, projection, property space.
+
+Shapes: B batch, C feature channels, D embedding, K properties, N categories, h x w feature size
+(stride 4), H x W image size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.data import MetadataCatalog
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from detectron2.modeling.backbone import Backbone
+from detectron2.structures import ImageList
+from torch import Tensor, nn
+
+from prolab_d2.errors import ProLabError
+from prolab_d2.label_space import LabelSpace
+from prolab_d2.modeling.decode_heads import DecodeHead, build_decode_head
+from prolab_d2.modeling.inference import (
+    Maps,
+    WindowOptions,
+    category_labels,
+    category_score_maps,
+    predict_maps,
+)
+from prolab_d2.modeling.property_space import PropertySpace
+
+__all__ = ["PropertySegmentor"]
+
+SUPERVISIONS = ("property", "category")
+
+
+@META_ARCH_REGISTRY.register()
+class PropertySegmentor(nn.Module):
+    """Semantic segmentation by property activations (ProLab, section 3), or its one-hot baseline.
+
+    With `supervision="property"` a 1x1 projection turns the features of the decode head into pixel
+    embeddings and the `PropertySpace` turns these into activations, scores and a loss. With
+    `supervision="category"` the same projection gives N logits and the loss is cross-entropy.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        decode_head: DecodeHead,
+        label_space: LabelSpace,
+        property_space: PropertySpace,
+        aux_head: DecodeHead | None = None,
+        supervision: str = "property",
+        loss: str = "cosine",
+        unlabelled: str = "ignore",
+        ignore_label: int = 255,
+        loss_weight: float = 1.0,
+        aux_loss_weight: float = 0.4,
+        dropout: float = 0.1,
+        pixel_mean: tuple[float, ...] = (0.0, 0.0, 0.0),
+        pixel_std: tuple[float, ...] = (1.0, 1.0, 1.0),
+        window: WindowOptions | None = None,
+        output: str = "labels",
+    ) -> None:
+        """
+        Args:
+            backbone: gives the features that the heads read.
+            decode_head: gives features (B, C, h, w).
+            label_space: names; the numbers come from `property_space`.
+            aux_head: a second head with a loss of its own; it takes no part in inference.
+            supervision: "property" or "category".
+            loss: "cosine", "bce" or "mse" (property supervision).
+            unlabelled: "ignore" or "count" (property supervision).
+            ignore_label: id of pixels without a label, outside [0, N).
+            dropout: probability that a feature channel is dropped before the projection.
+            pixel_mean, pixel_std: per channel, in the units (0 to 255) and order of the input.
+            window: sliding windows at inference; the whole image at once without.
+            output: "labels" or "scores", see `forward`.
+        Raises:
+            ProLabError: an option is none of its values.
+        """
+        super().__init__()
+        if supervision not in SUPERVISIONS:
+            raise ProLabError(
+                f"MODEL.PROLAB.SUPERVISION is {supervision!r}: use one of {list(SUPERVISIONS)}"
+            )
+        if output not in ("labels", "scores"):
+            raise ProLabError(f"TEST.OUTPUT is {output!r}: use 'labels' or 'scores'")
+        self.backbone = backbone
+        self.decode_head = decode_head
+        self.aux_head = aux_head
+        self.label_space = label_space
+        self.property_space = property_space
+        self.supervision = supervision
+        self.loss_options = {"kind": loss, "unlabelled": unlabelled}
+        self.ignore_label = ignore_label
+        self.loss_weight = loss_weight
+        self.aux_loss_weight = aux_loss_weight
+        self.window = window
+        self.output = output
+        self.output_properties = False
+        self.output_unit_activations = False
+
+        is_property = supervision == "property"
+        width = label_space.embedding_dim if is_property else label_space.num_categories
+        self.dropout = nn.Dropout2d(dropout)
+        self.projection = _projection(decode_head.out_channels, width)
+        self.aux_projection = _projection(aux_head.out_channels, width) if aux_head else None
+        self.register_buffer("pixel_mean", _per_channel(pixel_mean), persistent=False)
+        self.register_buffer("pixel_std", _per_channel(pixel_std), persistent=False)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        prolab = cfg.MODEL.PROLAB
+        label_space = LabelSpace.load(prolab.LABEL_SPACE)
+        backbone = build_backbone(cfg)
+        shapes = backbone.output_shape()
+        aux = cfg.MODEL.AUX_HEAD
+        window = cfg.TEST.SLIDING_WINDOW
+        return {
+            "backbone": backbone,
+            "decode_head": build_decode_head(cfg.MODEL.DECODE_HEAD, shapes),
+            "aux_head": build_decode_head(aux, shapes) if aux.NAME else None,
+            "label_space": label_space,
+            "property_space": PropertySpace(
+                label_space.bank,
+                label_space.signatures,
+                similarity=prolab.SIMILARITY,
+                temperature=prolab.TEMPERATURE,
+                normalize_embedding=prolab.NORMALIZE_EMBEDDING,
+            ),
+            "supervision": prolab.SUPERVISION,
+            "loss": prolab.LOSS,
+            "unlabelled": prolab.UNLABELLED,
+            "ignore_label": _ignore_label(cfg, label_space),
+            "loss_weight": prolab.LOSS_WEIGHT,
+            "aux_loss_weight": aux.LOSS_WEIGHT,
+            "dropout": prolab.DROPOUT,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "window": WindowOptions(
+                tuple(window.CROP_SIZE), tuple(window.STRIDE), window.BATCH_SIZE
+            )
+            if window.ENABLED
+            else None,
+            "output": cfg.TEST.OUTPUT,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
+        """
+        Args:
+            batched_inputs: per image a dict with "image" (3, H, W) uint8 or float in the colour
+                order of the config; in training also "sem_seg" (H, W) int64; at inference
+                optionally "height" and "width", the size of the answer in pixels.
+        Returns:
+            In training {"loss_property" or "loss_category": scalar, "loss_aux": scalar}. Else per
+            image a dict with "labels" (height, width) int64 or "sem_seg" (N, height, width)
+            float32 scores; on request "properties" (K, h, w), activations, and "unit_activations"
+            (K, h, w), the activations over their length, both covering the resized image.
+        """
+        if self.training:
+            return self._losses(batched_inputs)
+        with torch.inference_mode():
+            return [self._infer(one) for one in batched_inputs]
+
+    def _normalise(self, image: Tensor) -> Tensor:
+        return (image.to(self.device) - self.pixel_mean) / self.pixel_std
+
+    def _batch(self, images: list[Tensor]) -> ImageList:
+        """Stacks images, zero-padded at the bottom and right to what the backbone can divide."""
+        stacked = ImageList.from_tensors(images, max(self.backbone.size_divisibility, 4))
+        # Convolutions on CPU and on tensor cores are fastest in this memory format.
+        stacked.tensor = stacked.tensor.contiguous(memory_format=torch.channels_last)
+        return stacked
+
+    def _losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+        images = self._batch([self._normalise(one["image"]) for one in batched_inputs])
+        labels = self._labels([one["sem_seg"] for one in batched_inputs], images.tensor.shape[-2:])
+        features = self.backbone(images.tensor)
+        losses = {
+            f"loss_{self.supervision}": self.loss_weight
+            * self._head_loss(self.decode_head(features), self.projection, labels)
+        }
+        if self.aux_head is not None:
+            losses["loss_aux"] = self.aux_loss_weight * self._head_loss(
+                self.aux_head(features), self.aux_projection, labels
+            )
+        return losses
+
+    def _labels(self, masks: list[Tensor], size: tuple[int, int]) -> Tensor:
+        """(B, H, W) int64 labels, `ignore_label` where the images are padded."""
+        labels = masks[0].new_full((len(masks), *size), self.ignore_label)
+        for label, mask in zip(labels, masks, strict=True):
+            label[: mask.shape[0], : mask.shape[1]] = mask
+        return labels.to(self.device)
+
+    def _head_loss(self, features: Tensor, projection: nn.Conv2d, labels: Tensor) -> Tensor:
+        features = self.dropout(features)
+        if self.supervision == "property":
+            return self.property_space.loss_from_features(
+                features,
+                projection.weight,
+                projection.bias,
+                labels,
+                ignore_label=self.ignore_label,
+                **self.loss_options,
+            )
+        logits = F.interpolate(
+            projection(features).float(), labels.shape[-2:], mode="bilinear", align_corners=False
+        )
+        total = F.cross_entropy(logits, labels, ignore_index=self.ignore_label, reduction="sum")
+        return total / (labels != self.ignore_label).sum().clamp(min=1)
+
+    def _unit_maps(self, images: Tensor) -> Tensor:
+        """(B, M, h, w): unit activations (M = K), or logits with category supervision (M = N)."""
+        features = self.decode_head(self.backbone(images))
+        if self.supervision == "category":
+            return self.projection(features).float()
+        logits = self.property_space.logits_from_features(
+            features, self.projection.weight, self.projection.bias
+        )
+        return self.property_space.unit_activations(logits)

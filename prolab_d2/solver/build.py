@@ -1,0 +1,73 @@
+"""Builds optimiser and schedule from a config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.solver import build_lr_scheduler as build_detectron2_scheduler
+from detectron2.solver.build import maybe_add_gradient_clipping
+from detectron2.solver.lr_scheduler import LRMultiplier
+from torch import nn
+
+from prolab_d2.errors import ProLabError
+from prolab_d2.solver.schedule import WarmupPoly
+
+__all__ = ["build_lr_scheduler", "build_optimizer", "parameter_groups"]
+
+
+def parameter_groups(
+    model: nn.Module, base_lr: float, weight_decay: float, backbone_multiplier: float = 1.0
+) -> list[dict[str, Any]]:
+    """Parameters by learning rate and weight decay.
+
+    Vectors and scalars (biases, norms, layer scales) have no weight decay. Parameters of
+    `model.backbone` learn at base_lr x backbone_multiplier.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        lr = base_lr * (backbone_multiplier if name.startswith("backbone.") else 1.0)
+        decay = 0.0 if parameter.ndim <= 1 or name.endswith(".bias") else weight_decay
+        groups.setdefault((lr, decay), []).append(parameter)
+    return [
+        {"params": parameters, "lr": lr, "weight_decay": decay}
+        for (lr, decay), parameters in groups.items()
+    ]
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """SOLVER.OPTIMIZER over `parameter_groups`, with gradient clipping if the config asks for it.
+
+    Raises:
+        ProLabError: the optimiser has another name.
+    """
+    solver = cfg.SOLVER
+    groups = parameter_groups(
+        model, solver.BASE_LR, solver.WEIGHT_DECAY, solver.BACKBONE_MULTIPLIER
+    )
+    if solver.OPTIMIZER == "ADAMW":
+        optimizer = maybe_add_gradient_clipping(cfg, torch.optim.AdamW)
+        return optimizer(groups, lr=solver.BASE_LR, weight_decay=solver.WEIGHT_DECAY)
+    if solver.OPTIMIZER == "SGD":
+        optimizer = maybe_add_gradient_clipping(cfg, torch.optim.SGD)
+        return optimizer(groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM)
+    raise ProLabError(f"SOLVER.OPTIMIZER is {solver.OPTIMIZER!r}: use 'ADAMW' or 'SGD'")
+
+
+def build_lr_scheduler(
+    cfg: CfgNode, optimizer: torch.optim.Optimizer
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """The schedule SOLVER.LR_SCHEDULER_NAME: "WarmupPolyLR" here, else one of Detectron2's own."""
+    solver = cfg.SOLVER
+    if solver.LR_SCHEDULER_NAME != "WarmupPolyLR":
+        return build_detectron2_scheduler(cfg, optimizer)
+    schedule = WarmupPoly(
+        power=solver.POLY_LR_POWER,
+        end=solver.END_LR_FACTOR,
+        warmup=solver.WARMUP_ITERS / solver.MAX_ITER,
+        warmup_factor=solver.WARMUP_FACTOR,
+    )
+    return LRMultiplier(optimizer, multiplier=schedule, max_iter=solver.MAX_ITER)
