@@ -28,18 +28,28 @@ def source_rows(
     return lower, upper, (position - lower).float()
 
 
-def resize_band(x: Tensor, size: tuple[int, int], start: int, stop: int) -> Tensor:
+def resize_band(
+    x: Tensor, size: tuple[int, int], start: int, stop: int, part: tuple[int, int] | None = None
+) -> Tensor:
     """Rows [start, stop) of `F.interpolate(x, size, mode="bilinear", align_corners=False)`.
 
     Args:
         x: (B, C, h, w), floating point.
         size: target size (H, W) of the whole map.
+        part: (first, total) if `x` holds only the source rows from `first` on, of `total` rows;
+            all rows that the band reads must be there.
     Returns:
         (B, C, stop - start, W). The result does not depend on how the rows are cut into bands.
     """
     height, width = size
-    lower, upper, weight = source_rows(x.shape[2], height, start, stop, x.device)
-    rows = torch.lerp(x[:, :, lower], x[:, :, upper], weight.to(x.dtype)[:, None])
-    if width == x.shape[3]:
-        return rows
-    return F.interpolate(rows, size=(stop - start, width), mode="bilinear", align_corners=False)
+    first, total = (0, x.shape[2]) if part is None else part
+    if (total, x.shape[3]) == (height, width):
+        return x[:, :, start - first : stop - first]
+    # On CPU first: reading the bounds there does not wait for a GPU.
+    lower, upper, weight = source_rows(total, height, start, stop)
+    bottom, top = int(lower[0]), int(upper[-1]) + 1
+    x = x[:, :, bottom - first : top - first]
+    if width != x.shape[3]:
+        x = F.interpolate(x, size=(top - bottom, width), mode="bilinear", align_corners=False)
+    lower, upper = (lower - bottom).to(x.device), (upper - bottom).to(x.device)
+    return torch.lerp(x[:, :, lower], x[:, :, upper], weight.to(x)[:, None])
