@@ -84,7 +84,7 @@ def load_config(
         cfg.merge_from_list(list(overrides))
     except (KeyError, ValueError, AssertionError) as error:
         raise ProLabError(
-            f"command line: {_first_line(error)}; overrides are pairs of an existing KEY and a VALUE"
+            f"command line: {_first_line(error)}; overrides are pairs of a known KEY and a VALUE"
         ) from error
     if dataset:
         cfg.DATASETS.FOLDER = str(dataset)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import os
 import weakref
 from collections import OrderedDict
 from typing import Any
@@ -11,24 +13,28 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader, build_detection_train_loader
 from detectron2.engine import DefaultTrainer, HookBase, hooks
-from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.utils import comm
 from torch import nn
 
 from prolab_d2.checkpoint import PropertyCheckpointer
 from prolab_d2.data import PropertyDatasetMapper
-from prolab_d2.errors import ProLabError
 from prolab_d2.evaluation import PropertyEvaluator, SemSegEvaluator
+from prolab_d2.label_space import LabelSpace
 from prolab_d2.solver import build_lr_scheduler, build_optimizer
 
 __all__ = ["BestCheckpoint", "Trainer"]
 
 
 class BestCheckpoint(HookBase):
-    """Writes model_best.pth whenever the metric improves, also across a resume."""
+    """Writes model_best.pth whenever a metric improves; remembers the best value over a resume."""
 
     def __init__(self, checkpointer: PropertyCheckpointer, metric: str, period: int) -> None:
+        """
+        Args:
+            metric: name in the event storage, such as "sem_seg/mIoU"; larger is better.
+            period: iterations between two evaluations; 0 looks after the last iteration only.
+        """
         self._checkpointer = checkpointer
         self._metric = metric
         self._period = period
@@ -36,17 +42,25 @@ class BestCheckpoint(HookBase):
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
-        if (self._period > 0 and done % self._period == 0) or done == self.trainer.max_iter:
-            self._check()
+        if self._period > 0 and done % self._period == 0 and done != self.trainer.max_iter:
+            self._save_if_better()
 
-    def _check(self) -> None:
+    def after_train(self) -> None:
+        # As with Detectron2's EvalHook: only after a training that came to its end.
+        if self.trainer.iter + 1 >= self.trainer.max_iter:
+            self._save_if_better()
+
+    def _save_if_better(self) -> None:
         latest = self.trainer.storage.latest().get(self._metric)
         if latest is None:
+            logging.getLogger(__name__).warning(
+                f"no metric {self._metric}: model_best.pth is not written (TEST.BEST_METRIC)"
+            )
             return
-        value, iteration = latest
-        if math.isfinite(value) and value > self._best and iteration == self.trainer.iter:
+        value = float(latest[0])
+        if math.isfinite(value) and value > self._best:
             self._best = value
-            self._checkpointer.save("model_best", iteration=self.trainer.iter, best=value)
+            self._checkpointer.save("model_best", best={self._metric: value})
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self._best}
@@ -58,39 +72,20 @@ class BestCheckpoint(HookBase):
 class Trainer(DefaultTrainer):
     """Trains and evaluates a `PropertySegmentor` as a config says, on CPU, one GPU or several."""
 
-    def __init__(self, cfg: CfgNode) -> None:
-        super().__init__(cfg)
-        # Detectron2 has built its own checkpointer; ours also stores config and label space.
-        self.checkpointer = PropertyCheckpointer(
-            self._trainer.model,
-            cfg.OUTPUT_DIR,
-            config=cfg.dump(),
-            allow_other_label_space=cfg.MODEL.PROLAB.ALLOW_OTHER_LABEL_SPACE,
-            trainer=weakref.proxy(self),
-        )
-        self._hooks.clear()
-        self.register_hooks(self.build_hooks())
-
     def build_hooks(self) -> list[HookBase]:
+        cfg = self.cfg
+        # Takes the place of Detectron2's checkpointer before the hooks that use it are made.
+        self.checkpointer = _checkpointer(cfg, self.model, trainer=weakref.proxy(self))
         built = super().build_hooks()
-        # After evaluation, before the writers; the evaluation hook is the last but the writers.
-        place = 1 + max(
-            (i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook)), default=-1
-        )
-        best = BestCheckpoint(
-            self.checkpointer, self.cfg.TEST.BEST_METRIC, self.cfg.TEST.EVAL_PERIOD
-        )
-        built.insert(place, best)
+        if comm.is_main_process():
+            evaluation = [i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook)]
+            best = BestCheckpoint(self.checkpointer, cfg.TEST.BEST_METRIC, cfg.TEST.EVAL_PERIOD)
+            built.insert(evaluation[-1] + 1, best)
         return built
-
-    def run_step(self) -> None:
-        super().run_step()
-        self._check_memory_format()
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        model = super().build_model(cfg)
-        return model.to(memory_format=torch.channels_last)
+        return super().build_model(cfg).to(memory_format=torch.channels_last)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -111,4 +106,44 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-        raise AssertionError
+        folder = os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name)
+        evaluators = [SemSegEvaluator(dataset_name, output_dir=folder)]
+        if cfg.TEST.PROPERTIES and cfg.MODEL.PROLAB.SUPERVISION == "property":
+            label_space = LabelSpace.load(cfg.MODEL.PROLAB.LABEL_SPACE)
+            evaluators.append(PropertyEvaluator(dataset_name, label_space, output_dir=folder))
+        return DatasetEvaluators(evaluators)
+
+    @classmethod
+    def test(
+        cls,
+        cfg: CfgNode,
+        model: nn.Module,
+        evaluators: list[DatasetEvaluator] | None = None,
+    ) -> OrderedDict[str, Any]:
+        """As Detectron2's, with the property activations that TEST.PROPERTIES evaluates."""
+        segmentor = getattr(model, "module", model)
+        before = segmentor.output_properties
+        segmentor.output_properties = before or (
+            cfg.TEST.PROPERTIES and segmentor.supervision == "property"
+        )
+        try:
+            return super().test(cfg, model, evaluators)
+        finally:
+            segmentor.output_properties = before
+
+    @classmethod
+    def evaluate_checkpoint(cls, cfg: CfgNode) -> OrderedDict[str, Any]:
+        """Evaluates MODEL.WEIGHTS on DATASETS.TEST."""
+        model = cls.build_model(cfg)
+        _checkpointer(cfg, model).load(cfg.MODEL.WEIGHTS)
+        return cls.test(cfg, model)
+
+
+def _checkpointer(cfg: CfgNode, model: nn.Module, **checkpointables: Any) -> PropertyCheckpointer:
+    return PropertyCheckpointer(
+        model,
+        cfg.OUTPUT_DIR,
+        config=cfg.dump(),
+        allow_other_label_space=cfg.MODEL.PROLAB.ALLOW_OTHER_LABEL_SPACE,
+        **checkpointables,
+    )

@@ -6,6 +6,7 @@ Shapes: B batch, C feature channels, D embedding, K properties, N categories, h 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,10 +22,10 @@ from prolab_d2.errors import ProLabError
 from prolab_d2.label_space import LabelSpace
 from prolab_d2.modeling.decode_heads import DecodeHead, build_decode_head
 from prolab_d2.modeling.inference import (
-    Maps,
     WindowOptions,
     category_labels,
     category_score_maps,
+    low_resolution_maps,
     predict_maps,
 )
 from prolab_d2.modeling.property_space import PropertySpace
@@ -59,8 +60,8 @@ class PropertySegmentor(nn.Module):
         loss_weight: float = 1.0,
         aux_loss_weight: float = 0.4,
         dropout: float = 0.1,
-        pixel_mean: tuple[float, ...] = (0.0, 0.0, 0.0),
-        pixel_std: tuple[float, ...] = (1.0, 1.0, 1.0),
+        pixel_mean: Sequence[float] = (0.0, 0.0, 0.0),
+        pixel_std: Sequence[float] = (1.0, 1.0, 1.0),
         window: WindowOptions | None = None,
         output: str = "labels",
     ) -> None:
@@ -112,9 +113,10 @@ class PropertySegmentor(nn.Module):
         self.register_buffer("pixel_std", _per_channel(pixel_std), persistent=False)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+    def from_config(cls, cfg: CfgNode, *, label_space: LabelSpace | None = None) -> dict[str, Any]:
+        """`label_space` takes the place of the one that the config names."""
         prolab = cfg.MODEL.PROLAB
-        label_space = LabelSpace.load(prolab.LABEL_SPACE)
+        label_space = label_space or LabelSpace.load(prolab.LABEL_SPACE)
         backbone = build_backbone(cfg)
         shapes = backbone.output_shape()
         aux = cfg.MODEL.AUX_HEAD
@@ -217,12 +219,60 @@ class PropertySegmentor(nn.Module):
         total = F.cross_entropy(logits, labels, ignore_index=self.ignore_label, reduction="sum")
         return total / (labels != self.ignore_label).sum().clamp(min=1)
 
-    def _unit_maps(self, images: Tensor) -> Tensor:
-        """(B, M, h, w): unit activations (M = K), or logits with category supervision (M = N)."""
+    def _logits(self, images: Tensor) -> Tensor:
+        """(B, K, h, w) property logits, or (B, N, h, w) category logits of the baseline."""
         features = self.decode_head(self.backbone(images))
         if self.supervision == "category":
             return self.projection(features).float()
-        logits = self.property_space.logits_from_features(
+        return self.property_space.logits_from_features(
             features, self.projection.weight, self.projection.bias
         )
-        return self.property_space.unit_activations(logits)
+
+    def _infer(self, one: dict[str, Any]) -> dict[str, Tensor]:
+        image = self._normalise(one["image"])
+        images = self._batch([image])
+        space = self.property_space
+        logits = predict_maps(
+            self._logits,
+            images.tensor,
+            tuple(image.shape[-2:]),
+            self.window,
+            size_divisibility=max(self.backbone.size_divisibility, 4),
+        )
+        result = {}
+        if self.supervision == "property":
+            # Scores are linear in the unit activations: these are what windows average.
+            maps, weights = logits.map_values(space.unit_activations), space.category_weights
+            if self.output_unit_activations:
+                result["unit_activations"] = low_resolution_maps(maps)[0]
+            if self.output_properties:
+                activations = logits.map_values(space.activations)
+                result["properties"] = low_resolution_maps(activations)[0]
+        else:
+            maps, weights = logits, None
+        size = (one.get("height", image.shape[-2]), one.get("width", image.shape[-1]))
+        if self.output == "labels":
+            result["labels"] = category_labels(maps, size, weights)[0]
+        else:
+            result["sem_seg"] = category_score_maps(maps, size, weights)[0]
+        return result
+
+
+def _projection(channels: int, width: int) -> nn.Conv2d:
+    projection = nn.Conv2d(channels, width, 1)
+    nn.init.normal_(projection.weight, std=0.01)
+    nn.init.zeros_(projection.bias)
+    return projection
+
+
+def _per_channel(values: Sequence[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
+
+
+def _ignore_label(cfg: CfgNode, label_space: LabelSpace) -> int:
+    """The ignore label of the training data; else the value that no category can have."""
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        ignore_label = MetadataCatalog.get(name).get("ignore_label")
+        if ignore_label is not None:
+            return ignore_label
+    return 255 if label_space.num_categories <= 255 else 65535

@@ -1,0 +1,225 @@
+#!/usr/bin/env python3
+"""Trains several configs with several seeds and puts their results into one table.
+
+Every run is a call of train_net.py with its own output folder. Finished runs are skipped and an
+interrupted one goes on from its last checkpoint, so the command can be stopped and repeated. When
+a run ends, its record (command, seed, times, versions, evaluation history) is written to
+<logs>/<config>_seed<seed>.json; the table is made from these records alone.
+
+Example, the comparison of the project's README on two cores, two runs side by side:
+    tools/compare.py --configs camvid/lite0_property camvid/lite0_category --seeds 0 1 2 \\
+        --jobs 2 --output output/compare --logs projects/ProLab/logs/camvid \\
+        --test-dataset camvid_sem_seg_test
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from prolab_d2.errors import ProLabError, exit_cleanly
+from prolab_d2.files import atomic_path, check_writable
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+METRICS = ("mIoU", "mIoU_mmseg", "pACC")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: a config, a seed, where it writes and where its record goes."""
+
+    config: str
+    seed: int
+    output: Path
+    record: Path
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{Path(self.config).stem} seed {self.seed}"
+
+    def command(self) -> list[str]:
+        """The training, without the interpreter."""
+        return [
+            "projects/ProLab/train_net.py", "--config-file", self.config, "--resume",
+            "SEED", str(self.seed), "OUTPUT_DIR", str(self.output), *self.overrides,
+        ]  # fmt: skip
+
+    def test_command(self, dataset: str) -> list[str]:
+        """The evaluation of the checkpoint that validation has chosen."""
+        return [
+            "projects/ProLab/train_net.py", "--config-file", self.config, "--eval-only",
+            "MODEL.WEIGHTS", str(self.output / "model_best.pth"),
+            "DATASETS.TEST", f"('{dataset}',)",
+            "OUTPUT_DIR", str(self.output / "test"), *self.overrides,
+        ]  # fmt: skip
+
+
+def call(command: Sequence[str], log: Path, threads: int) -> tuple[float, float]:
+    """Runs a program of the repository with its output appended to `log`.
+
+    Returns:
+        wall seconds and CPU seconds (user + system, all processes of the command).
+    Raises:
+        ProLabError: the command failed; the message ends with its last line.
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    log.parent.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    with log.open("ab") as stream:
+        process = subprocess.Popen(
+            [sys.executable, str(REPOSITORY / command[0]), *command[1:]],
+            env=environment,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        lines = log.read_text(errors="replace").strip().splitlines()
+        raise ProLabError(f"{' '.join(command)} failed, see {log}: {lines[-1] if lines else ''}")
+    return time.monotonic() - start, usage.ru_utime + usage.ru_stime
+
+
+def read_history(metrics_file: Path) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+    """Evaluations and losses from Detectron2's metrics.json; of repeated iterations the last."""
+    evaluations: dict[int, dict[str, float]] = {}
+    losses: dict[int, dict[str, float]] = {}
+    for line in metrics_file.read_text().splitlines():
+        entry = json.loads(line)
+        iteration = int(entry["iteration"]) + 1
+        if "sem_seg/mIoU" in entry:
+            evaluations[iteration] = {
+                "iteration": iteration,
+                **{key: round(entry[f"sem_seg/{key}"], 4) for key in METRICS},
+            }
+        if "total_loss" in entry:
+            losses[iteration] = {"iteration": iteration, "loss": round(entry["total_loss"], 5)}
+    return (
+        [evaluations[key] for key in sorted(evaluations)],
+        [losses[key] for key in sorted(losses)],
+    )
+
+
+def _versions() -> dict[str, str]:
+    names = ("torch", "torchvision", "timm", "detectron2", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def train(run: Run, threads: int, test_dataset: str | None) -> dict[str, Any]:
+    """Trains (or finishes, or skips) one run and returns its record."""
+    if run.record.is_file():
+        print(f"{run.name}: done before, {run.record}", flush=True)
+        return json.loads(run.record.read_text())
+    times_file = run.output / "times.json"
+    sessions = json.loads(times_file.read_text()) if times_file.is_file() else []
+    print(f"{run.name}: training", flush=True)
+    wall, cpu = call(run.command(), run.output / "console.log", threads)
+    sessions.append({"wall_s": round(wall, 1), "cpu_s": round(cpu, 1)})
+    with atomic_path(times_file) as temporary:
+        Path(temporary).write_text(json.dumps(sessions))
+    evaluations, losses = read_history(run.output / "metrics.json")
+    best = max(evaluations, key=lambda entry: entry["mIoU"])
+    record = {
+        "config": run.config,
+        "seed": run.seed,
+        "command": " ".join(run.command()),
+        "threads": threads,
+        "sessions": sessions,
+        "versions": _versions(),
+        "val_last": evaluations[-1],
+        "val_best": best,
+        "evaluations": evaluations,
+        "losses": losses,
+    }
+    if test_dataset:
+        call(run.test_command(test_dataset), run.output / "console.log", threads)
+        results = run.output / "test/inference" / test_dataset / "sem_seg_metrics.json"
+        record["test_command"] = " ".join(run.test_command(test_dataset))
+        record["test"] = json.loads(results.read_text())
+    run.record.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(run.record) as temporary:
+        Path(temporary).write_text(json.dumps(record, indent=1) + "\n")
+    print(f"{run.name}: val mIoU {best['mIoU']:.2f}, {wall / 60:.1f} min", flush=True)
+    return record
+
+
+def table(records: Sequence[dict[str, Any]]) -> str:
+    """Markdown: one line per config with mean and sample standard deviation over the seeds."""
+    lines = [
+        "| config | seeds | val mIoU, last | val mIoU, best | test mIoU | minutes a run |",
+        "|---|---|---|---|---|---|",
+    ]
+    for config in dict.fromkeys(record["config"] for record in records):
+        mine = [record for record in records if record["config"] == config]
+        tested = [record["test"]["mIoU"] for record in mine if "test" in record]
+        minutes = [sum(s["wall_s"] for s in record["sessions"]) / 60 for record in mine]
+        cells = (
+            Path(config).with_suffix("").as_posix(),
+            str(len(mine)),
+            _mean([record["val_last"]["mIoU"] for record in mine]),
+            _mean([record["val_best"]["mIoU"] for record in mine]),
+            _mean(tested) if tested else "-",
+            f"{statistics.mean(minutes):.1f}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _mean(values: Sequence[float]) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+
+
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    result.add_argument("--configs", nargs="+", required=True, help="config files or shipped names")
+    result.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    result.add_argument("--output", type=Path, required=True, help="folder of the trainings")
+    result.add_argument("--logs", type=Path, required=True, help="folder of the records")
+    result.add_argument("--jobs", type=int, default=1, help="runs side by side")
+    result.add_argument("--threads", type=int, help="threads of a run (default: cores / jobs)")
+    result.add_argument("--test-dataset", help="evaluate the best checkpoint on this data set")
+    result.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs")
+    return result
+
+
+@exit_cleanly
+def main(argv: list[str] | None = None) -> None:
+    args = parser().parse_args(argv)
+    check_writable(args.output)
+    check_writable(args.logs)
+    threads = args.threads or max((os.cpu_count() or 1) // args.jobs, 1)
+    runs = [
+        Run(
+            config,
+            seed,
+            args.output / f"{Path(config).stem}_seed{seed}",
+            args.logs / f"{Path(config).stem}_seed{seed}.json",
+            tuple(args.opts),
+        )
+        for seed in args.seeds
+        for config in args.configs
+    ]
+    with ThreadPoolExecutor(args.jobs) as pool:
+        records = list(pool.map(lambda run: train(run, threads, args.test_dataset), runs))
+    print(table(records))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
