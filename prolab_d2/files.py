@@ -1,0 +1,120 @@
+"""Files appear whole or not at all: everything is written beside its place and then renamed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prolab_d2.errors import ProLabError
+
+__all__ = ["atomic_folder", "atomic_path", "remove_leftovers"]
+
+_MARK = ".unfinished"
+# Errors that concern the place written to, wherever they surface.
+_PLACE_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}
+
+
+def _temporary_sibling(path: Path) -> Path:
+    # The suffix stays, because writers such as Pillow and NumPy choose the format by it.
+    return path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}{_MARK}{path.suffix}")
+
+
+def _cannot_write(path: Path, error: OSError) -> ProLabError:
+    reason = (error.strerror or str(error)).lower()
+    return ProLabError(
+        f"cannot write {path} ({reason}): choose another output folder, or make room and "
+        "grant write permission there"
+    )
+
+
+def _make_parent(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a temporary name in the folder of `path`; becomes `path` when the block succeeds.
+
+    Parent folders are created. When the block raises, the temporary file is removed and a former
+    file under `path` stays as it was.
+
+    Raises:
+        ProLabError: the folder cannot be written to, or the disk is full.
+    """
+    target = Path(path).resolve() if os.path.islink(path) else Path(path)
+    if target.is_dir():
+        raise ProLabError(f"cannot write {target}, a folder of that name exists: choose another")
+    _make_parent(target)
+    temporary = _temporary_sibling(target)
+    try:
+        # Fails here, not after an hour of work inside the block.
+        temporary.touch(exist_ok=False)
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    except OSError as error:
+        if error.errno in _PLACE_ERRORS or error.filename == str(temporary):
+            raise _cannot_write(target, error) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a temporary folder beside `path`; becomes `path` when the block succeeds.
+
+    A new folder appears with one rename. If `path` exists already, the new files take the place of
+    those of the same name, one rename each, in the order of their names; other files in it stay,
+    because they may be the user's.
+
+    Raises:
+        ProLabError: the place cannot be written to, or the disk is full.
+    """
+    target = Path(path).resolve()
+    if target.exists() and not target.is_dir():
+        raise ProLabError(f"cannot write {target}, a file of that name exists: choose another")
+    _make_parent(target)
+    temporary = _temporary_sibling(target)
+    try:
+        temporary.mkdir()
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    try:
+        yield temporary
+        if target.is_dir():
+            for file in sorted(temporary.iterdir()):
+                os.replace(file, target / file.name)
+        else:
+            os.rename(temporary, target)
+    except OSError as error:
+        ours = str(error.filename).startswith((str(temporary), str(target)))
+        if error.errno in _PLACE_ERRORS or ours:
+            raise _cannot_write(target, error) from error
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> int:
+    """Removes what killed writers have left in `folder`, and returns how many entries that were.
+
+    Call it only while nothing else writes there.
+    """
+    leftovers = [entry for entry in Path(folder).glob(".*") if _MARK in entry.name]
+    for entry in leftovers:
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+    return len(leftovers)

@@ -1,0 +1,327 @@
+"""The label space: categories, their descriptions, the properties found in them, the signatures.
+
+Shapes: N categories, K properties, D embedding, M descriptions.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from prolab_d2.errors import ProLabError
+from prolab_d2.label_space import storage, validation
+
+__all__ = ["LabelSpace", "Property"]
+
+
+@dataclass(frozen=True)
+class Property:
+    """A cluster of descriptions.
+
+    `descriptions` holds its members as (category, sentence), in the order of the label space.
+    """
+
+    name: str
+    descriptions: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class LabelSpace:
+    """Everything that turns category ids into properties and back (paper, sections 3.1 and 3.2).
+
+    Made by `load`, `from_arrays`, `from_state` or `build_label_space`, which all validate it.
+    Arrays are read-only, so that the hash keeps its word.
+
+    Attributes:
+        categories: names in the order of the data set's ids, length N.
+        properties: length K.
+        bank: (K, D) float32, one embedding per property as clustered, not of unit length.
+        signatures: (N, K) bool, the properties of every category.
+        descriptions: sentences by category; categories without any have an empty tuple.
+        embeddings: (M, D) float16 of all sentences in the order of `descriptions`, or None.
+        property_of_description: (M,) int32, the property of every sentence, or None.
+        provenance: how it was made. JSON data; "dates" and "timings" in it are kept in build.log.
+    """
+
+    categories: tuple[str, ...]
+    properties: tuple[Property, ...]
+    bank: np.ndarray
+    signatures: np.ndarray
+    descriptions: dict[str, tuple[str, ...]]
+    embeddings: np.ndarray | None = None
+    property_of_description: np.ndarray | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        categories: Sequence[str],
+        bank: Any,
+        signatures: Any,
+        properties: Sequence[Property | str] | None = None,
+        descriptions: Mapping[str, Sequence[str]] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        *,
+        embeddings: Any = None,
+        property_of_description: Any = None,
+        where: str = "label space",
+    ) -> LabelSpace:
+        """A label space from its parts; anything that NumPy can read is an array here.
+
+        Args:
+            bank: (K, D), any length of rows but zero.
+            signatures: (N, K) bool, or numbers that are all 0 or 1.
+            properties: properties, or only their names; "property 0", ... when left out.
+                Without members given, they follow from `property_of_description`.
+            descriptions: sentences by category, for all or some of the categories.
+            embeddings: (M, D), rows in the order of the categories and their sentences.
+            property_of_description: (M,) integers in [0, K), same order.
+            where: how errors call the label space.
+        Raises:
+            ProLabError: the parts do not fit together; the message says which, and what to do.
+        """
+        names = validation.category_names(categories, where)
+        sentences = validation.descriptions_by_category(descriptions or {}, names, where)
+        bank = validation.number_array(bank, "bank", np.float32, 2, where)
+        signatures = validation.signature_array(signatures, where)
+        validation.check_bank_and_signatures(names, bank, signatures, where)
+        if embeddings is not None:
+            embeddings = validation.number_array(embeddings, "embeddings", np.float16, 2, where)
+        if property_of_description is not None:
+            property_of_description = validation.index_array(
+                property_of_description, "property_of_description", len(bank), where
+            )
+        num_sentences = sum(map(len, sentences.values()))
+        validation.check_sentence_arrays(
+            num_sentences, bank.shape[1], embeddings, property_of_description, where
+        )
+        members = _members(sentences, property_of_description, len(bank))
+        space = cls(
+            categories=names,
+            properties=_properties(properties, members, len(bank), where),
+            bank=_read_only(bank),
+            signatures=_read_only(signatures),
+            descriptions=sentences,
+            embeddings=_read_only(embeddings),
+            property_of_description=_read_only(property_of_description),
+            provenance=dict(provenance or {}),
+        )
+        space.validate(where)
+        return space
+
+    @classmethod
+    def load(cls, folder_or_name: str | os.PathLike[str]) -> LabelSpace:
+        """Reads a folder written by `save`, or a label space that comes with the package.
+
+        A folder that holds a label space comes first, then a name such as "camvid".
+
+        Raises:
+            ProLabError: there is none, or it is broken.
+        """
+        folder = storage.find_folder(folder_or_name)
+        return cls._from_data(storage.read_folder(folder), str(folder))
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes the folder: a new one appears whole, in an existing one only its own files change.
+
+        Raises:
+            ProLabError: the folder cannot be written.
+        """
+        storage.write_folder(folder, *self._data())
+
+    def state(self) -> dict[str, Any]:
+        """The label space for a checkpoint: {"json": str, "arrays": {name: np.ndarray}}."""
+        document, arrays, log = self._data()
+        return {"json": json.dumps({**document, "log": log}, ensure_ascii=False), "arrays": arrays}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], where: str = "label space") -> LabelSpace:
+        """The inverse of `state`; its arrays may have become torch tensors.
+
+        Raises:
+            ProLabError: something else than what `state` returned.
+        """
+        return cls._from_data(storage.read_state(state, where), where)
+
+    @classmethod
+    def _from_data(cls, data: storage.Data, where: str) -> LabelSpace:
+        document, arrays, log = data
+        return cls.from_arrays(
+            document["categories"],
+            arrays["bank"],
+            arrays["signatures"],
+            [_property_from_json(entry, where) for entry in document["properties"]],
+            document["descriptions"],
+            {**document["provenance"], **log},
+            embeddings=arrays.get("embeddings"),
+            property_of_description=arrays.get("property_of_description"),
+            where=where,
+        )
+
+    def _data(self) -> storage.Data:
+        log = {k: v for k, v in self.provenance.items() if k in storage.LOGGED}
+        document = {
+            "categories": list(self.categories),
+            "descriptions": {name: list(lines) for name, lines in self.descriptions.items()},
+            "properties": [
+                {"name": entry.name, "members": [list(pair) for pair in entry.descriptions]}
+                for entry in self.properties
+            ],
+            "provenance": {k: v for k, v in self.provenance.items() if k not in log},
+        }
+        arrays = {"bank": self.bank, "signatures": self.signatures.astype(np.uint8)}
+        if self.embeddings is not None:
+            arrays["embeddings"] = self.embeddings
+        if self.property_of_description is not None:
+            arrays["property_of_description"] = self.property_of_description
+        return document, arrays, log
+
+    def validate(self, where: str = "label space") -> None:
+        """Checks that all parts fit together.
+
+        Raises:
+            ProLabError: they do not; one sentence that says what is wrong and how to mend it.
+        """
+        validation.check_label_space(self, where)
+
+    @property
+    def num_categories(self) -> int:
+        return len(self.categories)
+
+    @property
+    def num_properties(self) -> int:
+        return len(self.properties)
+
+    @property
+    def embedding_dim(self) -> int:
+        return self.bank.shape[1]
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the content: everything but the provenance."""
+        document, arrays, _ = self._data()
+        del document["provenance"]
+        text = json.dumps(document, ensure_ascii=False, sort_keys=True).encode()
+        return hashlib.sha256(text + storage.hash_arrays(arrays).encode()).hexdigest()
+
+    def __repr__(self) -> str:
+        return (
+            f"LabelSpace({self.num_categories} categories, {self.num_properties} properties, "
+            f"embeddings of {self.embedding_dim}, hash {self.hash[:12]})"
+        )
+
+    def confused_categories(self) -> list[tuple[str, ...]]:
+        """Groups of categories with the same signature, which no score can tell apart."""
+        groups: dict[bytes, list[str]] = {}
+        for name, row in zip(self.categories, self.signatures, strict=True):
+            groups.setdefault(row.tobytes(), []).append(name)
+        return [tuple(group) for group in groups.values() if len(group) > 1]
+
+    def subset(self, names: Iterable[str], *, drop_unused: bool = False) -> LabelSpace:
+        """The label space of some categories, in the order of `names`, with unchanged signatures.
+
+        By default all K properties stay, with their names and bank, so that a network trained
+        with this label space serves the subset, too; those without a kept category keep
+        no members. `drop_unused` removes them and renumbers the others in the same order.
+
+        Raises:
+            ProLabError: a name is unknown or comes twice, or there is none.
+        """
+        names = [names] if isinstance(names, str) else list(names)
+        for name in names:
+            if name not in self.categories:
+                close = difflib.get_close_matches(str(name), self.categories, n=3, cutoff=0.5)
+                raise ProLabError(
+                    f"the label space has no category {name!r}: "
+                    + (f"did you mean {' or '.join(map(repr, close))}?" if close else "")
+                    + ("" if close else f"it has {', '.join(self.categories[:20])}")
+                )
+        rows = [self.categories.index(name) for name in names]
+        signatures = self.signatures[rows]
+        columns = np.flatnonzero(signatures.any(0)) if drop_unused else np.arange(len(self.bank))
+        new_number = np.full(len(self.bank), -1, dtype=np.int32)
+        new_number[columns] = np.arange(len(columns))
+        lines = self._sentence_rows(rows)
+        embeddings, assigned = self.embeddings, self.property_of_description
+        position = {name: i for i, name in enumerate(names)}
+        properties = []
+        for entry in (self.properties[column] for column in columns):
+            members = (pair for pair in entry.descriptions if pair[0] in position)
+            members = tuple(sorted(members, key=lambda pair: position[pair[0]]))
+            properties.append(replace(entry, descriptions=members))
+        return LabelSpace.from_arrays(
+            names,
+            self.bank[columns],
+            signatures[:, columns],
+            properties,
+            {name: self.descriptions[name] for name in names},
+            {**self.provenance, "subset_of": self.hash},
+            embeddings=embeddings[lines] if embeddings is not None and lines else None,
+            property_of_description=None if assigned is None else new_number[assigned[lines]],
+            where="subset",
+        )
+
+    def _sentence_rows(self, categories: Sequence[int]) -> list[int]:
+        """Rows of `embeddings` that belong to the categories of these ids, one after the other."""
+        counts = [len(lines) for lines in self.descriptions.values()]
+        ends = np.cumsum(counts)
+        return [row for i in categories for row in range(ends[i] - counts[i], ends[i])]
+
+
+def _read_only(array: np.ndarray | None) -> np.ndarray | None:
+    if array is not None:
+        array.flags.writeable = False
+    return array
+
+
+def _members(
+    descriptions: Mapping[str, Sequence[str]], property_of_description: np.ndarray | None, k: int
+) -> list[tuple[tuple[str, str], ...]] | None:
+    """Members of every property, or None when nobody said which sentence belongs where."""
+    if property_of_description is None:
+        return None
+    members: list[list[tuple[str, str]]] = [[] for _ in range(k)]
+    pairs = ((name, line) for name, lines in descriptions.items() for line in lines)
+    for pair, number in zip(pairs, property_of_description.tolist(), strict=True):
+        members[number].append(pair)
+    return [tuple(group) for group in members]
+
+
+def _properties(
+    given: Sequence[Property | str] | None,
+    members: list[tuple[tuple[str, str], ...]] | None,
+    k: int,
+    where: str,
+) -> tuple[Property, ...]:
+    if given is None:
+        given = [f"property {i}" for i in range(k)]
+    if len(given) != k:
+        raise ProLabError(
+            f"{where}: {len(given)} properties are named, but the bank has {k} rows: "
+            "give one property per row"
+        )
+    return tuple(
+        entry
+        if isinstance(entry, Property)
+        else Property(entry, members[i] if members is not None else ())
+        for i, entry in enumerate(given)
+    )
+
+
+def _property_from_json(entry: Any, where: str) -> Property:
+    try:
+        pairs = tuple((category, line) for category, line in entry["members"])
+        return Property(entry["name"], pairs)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ProLabError(
+            f"{where}: an entry of 'properties' is not of the form "
+            '{"name": ..., "members": [[category, sentence], ...]}: restore or rebuild it'
+        ) from error

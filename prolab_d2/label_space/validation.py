@@ -1,0 +1,246 @@
+"""Checks of a label space: every error is one sentence that says what to do.
+
+Shapes: N categories, K properties, D embedding, M descriptions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from prolab_d2.errors import ProLabError
+
+if TYPE_CHECKING:
+    from prolab_d2.label_space.label_space import LabelSpace
+
+__all__ = [
+    "category_names",
+    "check_bank_and_signatures",
+    "check_label_space",
+    "check_sentence_arrays",
+    "descriptions_by_category",
+    "index_array",
+    "number_array",
+    "signature_array",
+]
+
+
+def first_duplicate(names: Sequence[str]) -> str | None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
+def category_names(categories: Sequence[str], where: str) -> tuple[str, ...]:
+    """The names as a tuple: at least one, all of them text, none twice."""
+    if isinstance(categories, str):
+        raise ProLabError(f"{where}: categories must be a list of names, not one string")
+    names = tuple(categories)
+    if not names:
+        raise ProLabError(f"{where}: there are no categories: give at least one")
+    for position, name in enumerate(names):
+        if not isinstance(name, str) or not name.strip():
+            raise ProLabError(f"{where}: category {position} has no name: give it one")
+    double = first_duplicate(names)
+    if double is not None:
+        raise ProLabError(f"{where}: category {double!r} comes twice: rename or drop one of them")
+    return names
+
+
+def descriptions_by_category(
+    descriptions: Mapping[str, Sequence[str]], categories: Sequence[str], where: str
+) -> dict[str, tuple[str, ...]]:
+    """Sentences of every category, in the order of the categories."""
+    unknown = [name for name in descriptions if name not in set(categories)]
+    if unknown:
+        raise ProLabError(
+            f"{where}: there are descriptions of {unknown[0]!r}, which is no category: "
+            "add the category or drop its descriptions"
+        )
+    for name, lines in descriptions.items():
+        text = isinstance(lines, Sequence) and not isinstance(lines, str)
+        if not text or not all(isinstance(line, str) and line.strip() for line in lines):
+            raise ProLabError(
+                f"{where}: the descriptions of {name!r} must be a list of sentences, "
+                "none of them empty: correct them and build the label space again"
+            )
+    if descriptions and [n for n in categories if n in descriptions] != list(descriptions):
+        raise ProLabError(
+            f"{where}: the descriptions come in another order than the categories: "
+            "put both in the order of the data set's ids"
+        )
+    return {name: tuple(descriptions.get(name, ())) for name in categories}
+
+
+def number_array(array: Any, what: str, dtype: type, ndim: int, where: str) -> np.ndarray:
+    """A copy with `ndim` axes and finite values."""
+    try:
+        with np.errstate(over="ignore"):
+            result = np.array(array, dtype=dtype, order="C")
+    except (TypeError, ValueError) as error:
+        raise ProLabError(f"{where}: {what} is no array of numbers: rebuild it") from error
+    if result.ndim != ndim or result.size == 0:
+        raise ProLabError(
+            f"{where}: {what} has shape {result.shape}, but needs {ndim} axes, none of them empty: "
+            "rebuild it"
+        )
+    if not np.isfinite(result).all():
+        row = int(np.flatnonzero(~np.isfinite(result).all(axis=tuple(range(1, ndim))))[0])
+        raise ProLabError(
+            f"{where}: {what} holds NaN or infinite values, first in row {row}: "
+            "check the sentence encoder and build the label space again"
+        )
+    return result
+
+
+def index_array(array: Any, what: str, end: int, where: str) -> np.ndarray:
+    """A (M,) int32 copy with values in [0, end)."""
+    result = np.array(array)
+    if result.ndim != 1 or result.dtype.kind not in "iu":
+        raise ProLabError(f"{where}: {what} must be a list of whole numbers: rebuild it")
+    if result.size and (result.min() < 0 or result.max() >= end):
+        raise ProLabError(
+            f"{where}: {what} names a property outside 0 to {end - 1}: rebuild the label space"
+        )
+    return result.astype(np.int32)
+
+
+def signature_array(signatures: Any, where: str) -> np.ndarray:
+    """A (N, K) bool copy."""
+    result = np.array(signatures)
+    if result.ndim != 2 or result.dtype.kind not in "buif":
+        raise ProLabError(
+            f"{where}: signatures must be an array of shape (categories, properties), "
+            f"not of shape {result.shape}: rebuild it"
+        )
+    if not np.isin(result, (0, 1)).all():
+        raise ProLabError(f"{where}: signatures must be 0 or 1 everywhere: threshold them first")
+    return np.ascontiguousarray(result.astype(bool))
+
+
+def check_bank_and_signatures(
+    categories: Sequence[str], bank: np.ndarray, signatures: np.ndarray, where: str
+) -> None:
+    n, k = len(categories), len(bank)
+    if signatures.shape != (n, k):
+        turned = signatures.shape == (k, n)
+        raise ProLabError(
+            f"{where}: signatures have shape {signatures.shape}, but {n} categories and {k} rows "
+            f"of the bank need ({n}, {k}): " + ("transpose them" if turned else "rebuild them")
+        )
+    zero = np.flatnonzero(~bank.any(1))
+    if len(zero):
+        raise ProLabError(
+            f"{where}: row {zero[0]} of the bank is zero and has no direction: "
+            "drop that property or build the label space again"
+        )
+    for name, row in zip(categories, signatures, strict=True):
+        if not row.any():
+            raise ProLabError(
+                f"{where}: category {name!r} has no property: describe it with at least one "
+                "sentence and build again, or drop the category with LabelSpace.subset()"
+            )
+
+
+def check_sentence_arrays(
+    num_sentences: int,
+    dim: int,
+    embeddings: np.ndarray | None,
+    property_of_description: np.ndarray | None,
+    where: str,
+) -> None:
+    """One row of each per sentence, and embeddings as wide as the bank."""
+    for what, array in (
+        ("embeddings", embeddings),
+        ("property_of_description", property_of_description),
+    ):
+        if array is not None and len(array) != num_sentences:
+            raise ProLabError(
+                f"{where}: {what} has {len(array)} rows for {num_sentences} descriptions: "
+                "build the label space again after editing descriptions"
+            )
+    if embeddings is not None and embeddings.shape[1] != dim:
+        raise ProLabError(
+            f"{where}: embeddings have {embeddings.shape[1]} numbers, rows of the bank {dim}: "
+            "use the same sentence encoder for both"
+        )
+
+
+def check_label_space(space: LabelSpace, where: str) -> None:
+    """Everything that concerns a finished label space.
+
+    Raises:
+        ProLabError: the first thing that is wrong.
+    """
+    category_names(space.categories, where)
+    if tuple(space.descriptions) != space.categories:
+        raise ProLabError(
+            f"{where}: the descriptions come in another order than the categories: "
+            "put both in the order of the data set's ids"
+        )
+    number_array(space.bank, "bank", np.float32, 2, where)
+    check_bank_and_signatures(space.categories, space.bank, space.signatures, where)
+    if len(space.properties) != len(space.bank):
+        raise ProLabError(
+            f"{where}: {len(space.properties)} properties are named, but the bank has "
+            f"{len(space.bank)} rows: give one property per row"
+        )
+    _check_properties(space, where)
+    _check_assignment(space, where)
+    try:
+        json.dumps(space.provenance)
+    except (TypeError, ValueError) as error:
+        raise ProLabError(
+            f"{where}: the provenance cannot be written as JSON ({error}): keep to text, numbers, "
+            "lists and dicts"
+        ) from error
+
+
+def _check_properties(space: LabelSpace, where: str) -> None:
+    names = [entry.name for entry in space.properties]
+    for position, name in enumerate(names):
+        if not isinstance(name, str) or not name.strip():
+            raise ProLabError(f"{where}: property {position} has no name: give it one")
+    double = first_duplicate(names)
+    if double is not None:
+        raise ProLabError(f"{where}: two properties are called {double!r}: rename one of them")
+    known = {name: set(lines) for name, lines in space.descriptions.items()}
+    for entry in space.properties:
+        for category, line in entry.descriptions:
+            if line not in known.get(category, ()):
+                raise ProLabError(
+                    f"{where}: property {entry.name!r} has the member {line!r}, which is no "
+                    f"description of {category!r}: build the label space again after editing "
+                    "descriptions"
+                )
+
+
+def _check_assignment(space: LabelSpace, where: str) -> None:
+    """Sentences, members and signatures must tell the same story."""
+    if space.property_of_description is None:
+        return
+    members: list[list[tuple[str, str]]] = [[] for _ in space.properties]
+    sentences = (
+        (row, name, line)
+        for row, (name, lines) in enumerate(space.descriptions.items())
+        for line in lines
+    )
+    for (row, name, line), k in zip(sentences, space.property_of_description.tolist(), strict=True):
+        members[k].append((name, line))
+        if not space.signatures[row, k]:
+            raise ProLabError(
+                f"{where}: {line!r} belongs to property {space.properties[k].name!r}, which the "
+                f"signature of {name!r} lacks: build the label space again"
+            )
+    for entry, expected in zip(space.properties, members, strict=True):
+        if list(entry.descriptions) != expected:
+            raise ProLabError(
+                f"{where}: the members of property {entry.name!r} are not the descriptions that "
+                "property_of_description assigns to it: build the label space again"
+            )
