@@ -1,0 +1,36 @@
+"""Data: reading, augmentation, property targets, data sets. Registers the built-in data sets."""
+
+from __future__ import annotations
+
+from prolab_d2.data.augmentation import build_augmentations, scaled_size
+from prolab_d2.data.dataset_mapper import PropertyDatasetMapper
+from prolab_d2.data.datasets import (
+    Categories,
+    check_categories,
+    read_categories,
+    register_all,
+    register_dataset,
+    register_folder,
+)
+from prolab_d2.data.property_targets import PropertyTargets, make_property_targets
+from prolab_d2.data.reading import LabelIds, read_image, read_mask, read_sem_seg
+
+__all__ = [
+    "Categories",
+    "LabelIds",
+    "PropertyDatasetMapper",
+    "PropertyTargets",
+    "build_augmentations",
+    "check_categories",
+    "make_property_targets",
+    "read_categories",
+    "read_image",
+    "read_mask",
+    "read_sem_seg",
+    "register_all",
+    "register_dataset",
+    "register_folder",
+    "scaled_size",
+]
+
+register_all()

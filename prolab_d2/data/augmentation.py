@@ -1,0 +1,245 @@
+"""Augmentation of images and masks: the published training pipeline as Detectron2 augmentations.
+
+Shapes: H x W image size. All random numbers come from NumPy's global generator, as in Detectron2,
+which seeds it in every loader worker.
+
+The order is resize, crop, flip, photometric distortion (paper, section 4.1; hyper-parameters of all
+published configs). Two things differ from Detectron2's own classes and therefore have their own
+class here: images are scaled into a box without antialiasing, and a crop that fails the check of
+`CategoryAreaCrop` is redrawn 10 times, after which the eleventh is used unchecked (Detectron2 draws
+10 altogether).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+from detectron2.data import transforms as T
+from fvcore.transforms.transform import Transform
+
+from prolab_d2.data.photometric import PhotometricDistortion
+from prolab_d2.errors import ProLabError
+
+__all__ = [
+    "CategoryAreaCrop",
+    "ResizeImage",
+    "ScaleIntoBox",
+    "build_augmentations",
+    "choose_crop",
+    "round_up",
+    "scaled_size",
+]
+
+_MAX_REDRAWS = 10
+
+
+def scaled_size(
+    size: tuple[int, int], short_edge: int, long_edge: int, factor: float = 1.0
+) -> tuple[int, int]:
+    """The size of an image scaled to fit a box, keeping its ratio.
+
+    Args:
+        size: (H, W).
+        short_edge, long_edge: the box; 0 as `short_edge` takes the image's own size as the box.
+        factor: scales the box (whose sides are rounded down) before the image is fitted.
+    Returns:
+        (H, W), at least 1 x 1.
+    """
+    short, long = min(size), max(size)
+    if short_edge == 0:
+        ratio = factor
+    else:
+        ratio = min(int(long_edge * factor) / long, int(short_edge * factor) / short)
+    height, width = (max(int(side * ratio + 0.5), 1) for side in size)
+    return height, width
+
+
+def round_up(size: tuple[int, int], multiple: int) -> tuple[int, int]:
+    """(H, W) with both sides raised to a multiple; the published test pipeline resizes to that."""
+    height, width = (-(-side // multiple) * multiple for side in size)
+    return height, width
+
+
+class ResizeImage(Transform):
+    """Resizes with OpenCV: bilinear for images (not antialiased), nearest for masks.
+
+    Masks take the source pixel under the centre of the target pixel, so that they stay aligned
+    with the image at every factor.
+    """
+
+    def __init__(self, size: tuple[int, int], new_size: tuple[int, int]) -> None:
+        """
+        Args:
+            size: (H, W) of what comes in.
+            new_size: (H, W) of what goes out.
+        """
+        super().__init__()
+        self.size = size
+        self.new_size = new_size
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        if img.shape[:2] == self.new_size:
+            return img
+        resized = cv2.resize(img, self.new_size[::-1], interpolation=cv2.INTER_LINEAR)
+        return resized.reshape(*self.new_size, *img.shape[2:])
+
+    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
+        if segmentation.shape == self.new_size:
+            return segmentation
+        return cv2.resize(segmentation, self.new_size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        scale = np.divide(self.new_size[::-1], self.size[::-1])
+        return coords * scale
+
+    def inverse(self) -> Transform:
+        return ResizeImage(self.new_size, self.size)
+
+
+class ScaleIntoBox(T.Augmentation):
+    """Scales an image into a box of random size, keeping its ratio."""
+
+    def __init__(
+        self,
+        short_edges: Sequence[int],
+        long_edge: int,
+        scale_range: tuple[float, float] = (1.0, 1.0),
+        sample_style: str = "choice",
+        multiple: int = 1,
+    ) -> None:
+        """
+        Args:
+            short_edges: one is chosen ("choice"), or the bounds of a range ("range"); 0 takes the
+                image's own size as the box.
+            long_edge: long side of the box.
+            scale_range: a factor drawn uniformly from here scales the box.
+            multiple: in a second step both sides are raised to a multiple of this.
+        """
+        super().__init__()
+        if sample_style not in ("choice", "range"):
+            raise ProLabError(
+                f"sampling {sample_style!r}, INPUT.MIN_SIZE_TRAIN_SAMPLING: use 'choice' or 'range'"
+            )
+        self._init(locals())
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        short_edge = self._draw_short_edge()
+        low, high = self.scale_range
+        factor = low if low == high else np.random.uniform(low, high)
+        size = image.shape[:2]
+        new_size = scaled_size(size, short_edge, self.long_edge, factor)
+        resize = ResizeImage(size, new_size)
+        rounded = round_up(new_size, self.multiple)
+        if rounded == new_size:
+            return resize if new_size != size else T.NoOpTransform()
+        # Two interpolations one after the other, as published, not one to the final size.
+        return T.TransformList([resize, ResizeImage(new_size, rounded)])
+
+    def _draw_short_edge(self) -> int:
+        if self.sample_style == "range":
+            return int(np.random.randint(min(self.short_edges), max(self.short_edges) + 1))
+        if len(self.short_edges) == 1:
+            return int(self.short_edges[0])
+        return int(np.random.choice(self.short_edges))
+
+
+def choose_crop(
+    sem_seg: np.ndarray,
+    draw: Callable[[], tuple[int, int, int, int]],
+    max_area: float,
+    ignore_label: int,
+) -> tuple[int, int, int, int]:
+    """Draws boxes until one has several categories, none of them larger than a share.
+
+    Args:
+        sem_seg: (H, W) non-negative label ids.
+        draw: gives the next box (y0, y1, x0, x1).
+        max_area: share of the labelled pixels that the largest category must stay below; 1 or more
+            accepts the first box unseen.
+        ignore_label: label that does not count.
+    Returns:
+        The first good box; after 10 redraws the last one, unchecked.
+    """
+    box = draw()
+    if max_area >= 1:
+        return box
+    for _ in range(_MAX_REDRAWS):
+        y0, y1, x0, x1 = box
+        counts = np.bincount(sem_seg[y0:y1, x0:x1].ravel())
+        if ignore_label < counts.size:
+            counts[ignore_label] = 0
+        if np.count_nonzero(counts) > 1 and counts.max() < max_area * counts.sum():
+            return box
+        box = draw()
+    return box
+
+
+class CategoryAreaCrop(T.Augmentation):
+    """Random crop that avoids boxes which one category fills (see `choose_crop`)."""
+
+    def __init__(
+        self, crop_type: str, crop_size: Sequence[float], max_area: float, ignore_label: int
+    ) -> None:
+        """
+        Args:
+            crop_type, crop_size: as in Detectron2's `RandomCrop`; "absolute" with (H, W) crops that
+                many pixels, or the whole side where the image is smaller.
+            max_area, ignore_label: as in `choose_crop`.
+        """
+        super().__init__()
+        self._init(locals())
+        self._sizes = T.RandomCrop(crop_type, crop_size)
+
+    def get_transform(self, image: np.ndarray, sem_seg: np.ndarray) -> Transform:
+        size = image.shape[:2]
+        y0, y1, x0, x1 = choose_crop(
+            sem_seg, lambda: self._draw(size), self.max_area, self.ignore_label
+        )
+        if (y1 - y0, x1 - x0) == size:
+            return T.NoOpTransform()
+        return T.CropTransform(x0, y0, x1 - x0, y1 - y0)
+
+    def _draw(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        height, width = self._sizes.get_crop_size(size)
+        y0 = int(np.random.randint(size[0] - height + 1))
+        x0 = int(np.random.randint(size[1] - width + 1))
+        return y0, y0 + height, x0, x0 + width
+
+
+def build_augmentations(cfg, is_train: bool, ignore_label: int) -> list[T.Augmentation]:
+    """The augmentations that a config asks for.
+
+    In training: scale, crop, flip, photometric distortion. In testing: scale only.
+    """
+    inputs = cfg.INPUT
+    if not is_train:
+        return [ScaleIntoBox((inputs.MIN_SIZE_TEST,), inputs.MAX_SIZE_TEST)]
+    augmentations: list[T.Augmentation] = [
+        ScaleIntoBox(
+            tuple(inputs.MIN_SIZE_TRAIN),
+            inputs.MAX_SIZE_TRAIN,
+            tuple(inputs.SCALE_RANGE),
+            inputs.MIN_SIZE_TRAIN_SAMPLING,
+        )
+    ]
+    if inputs.CROP.ENABLED:
+        augmentations.append(
+            CategoryAreaCrop(
+                inputs.CROP.TYPE,
+                inputs.CROP.SIZE,
+                inputs.CROP.SINGLE_CATEGORY_MAX_AREA,
+                ignore_label,
+            )
+        )
+    if inputs.RANDOM_FLIP != "none":
+        augmentations.append(
+            T.RandomFlip(
+                horizontal=inputs.RANDOM_FLIP == "horizontal",
+                vertical=inputs.RANDOM_FLIP == "vertical",
+            )
+        )
+    if inputs.PHOTOMETRIC_DISTORTION:
+        augmentations.append(PhotometricDistortion(inputs.FORMAT))
+    return augmentations

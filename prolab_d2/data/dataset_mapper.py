@@ -1,0 +1,152 @@
+"""From an entry of a data set to what the segmentor reads.
+
+Shapes: K properties, N categories, H x W size of the image that goes into the network.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import MetadataCatalog
+from detectron2.data import transforms as T
+from torch import Tensor
+from torch.utils.data import get_worker_info
+
+from prolab_d2.data.augmentation import build_augmentations
+from prolab_d2.data.property_targets import make_property_targets
+from prolab_d2.data.reading import LabelIds, read_image, read_sem_seg
+from prolab_d2.errors import ProLabError
+from prolab_d2.label_space import LabelSpace
+
+__all__ = ["PropertyDatasetMapper"]
+
+
+class PropertyDatasetMapper:
+    """Reads an image and its mask, augments both, and pairs the mask with property targets.
+
+    Gives a dict with
+
+    - "file_name", "height", "width" (of the file's image) and whatever else the entry holds,
+    - "image": (3, H, W) uint8, channels in the order of INPUT.FORMAT,
+    - "sem_seg": int64 data-set ids; (H, W) in training, else of the size of the file's image and
+      only where there is a mask,
+    - "property_targets": `PropertyTargets` of "sem_seg", when there are signatures.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        is_train: bool,
+        augmentations: Sequence[T.Augmentation | T.Transform],
+        label_ids: LabelIds,
+        signatures: Tensor | None = None,
+        image_format: str = "RGB",
+    ) -> None:
+        """
+        Args:
+            is_train: augment mask and image alike and insist on a mask; else the mask keeps the
+                size of its file, as evaluation needs it.
+            augmentations: applied in this order.
+            label_ids: the data set's ids.
+            signatures: (N, K) bool rows of the label space; None leaves property targets out.
+            image_format: "RGB" or "BGR".
+        Raises:
+            ProLabError: `signatures` has another number of rows than the data set has categories.
+        """
+        if signatures is not None and len(signatures) != label_ids.num_categories:
+            raise ProLabError(
+                f"label space of {len(signatures)} categories for a data set of "
+                f"{label_ids.num_categories}, MODEL.PROLAB.LABEL_SPACE: choose the label space "
+                "that was built for this data set"
+            )
+        self.is_train = is_train
+        self.augmentations = T.AugmentationList(augmentations)
+        self.label_ids = label_ids
+        # In shared memory the loader's workers send a handle of the table, not the table.
+        self.signatures = None if signatures is None else signatures.share_memory_()
+        self.image_format = image_format
+        self._worker_ready = False
+
+    @classmethod
+    def from_config(
+        cls, cfg: CfgNode, is_train: bool = True, dataset_name: str | None = None
+    ) -> dict[str, Any]:
+        """
+        Args:
+            dataset_name: whose ids the masks have; the first of DATASETS.TRAIN (DATASETS.TEST
+                without `is_train`) by default.
+        """
+        if dataset_name is None:
+            dataset_name = (cfg.DATASETS.TRAIN if is_train else cfg.DATASETS.TEST)[0]
+        label_ids = LabelIds.from_metadata(MetadataCatalog.get(dataset_name))
+        name = cfg.MODEL.PROLAB.LABEL_SPACE
+        return {
+            "is_train": is_train,
+            "augmentations": build_augmentations(cfg, is_train, label_ids.ignore_label),
+            "label_ids": label_ids,
+            "signatures": torch.tensor(LabelSpace.load(name).signatures) if name else None,
+            "image_format": cfg.INPUT.FORMAT,
+        }
+
+    def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
+        """
+        Args:
+            dataset_dict: "file_name", and "sem_seg_file_name" where there is a mask.
+        Raises:
+            ProLabError: a file is missing, damaged, of a wrong size, or holds an unknown label.
+        """
+        self._prepare_worker()
+        sample = copy.deepcopy(dataset_dict)
+        image = read_image(sample["file_name"], self.image_format)
+        height, width = image.shape[:2]
+        _check_size(sample, height, width)
+        sample.update(height=height, width=width)
+
+        mask_file = sample.get("sem_seg_file_name")
+        if mask_file is None and self.is_train:
+            raise ProLabError(
+                f"image without a mask in a training set, {sample['file_name']}: add its mask or "
+                "remove the image"
+            )
+        sem_seg = None
+        if mask_file is not None:
+            sem_seg = read_sem_seg(mask_file, self.label_ids, (height, width))
+
+        augmented = T.AugInput(image, sem_seg=sem_seg if self.is_train else None)
+        self.augmentations(augmented)
+        if self.is_train:
+            sem_seg = augmented.sem_seg
+        # Augmentations leave views with strides that torch cannot take.
+        channels_first = np.ascontiguousarray(augmented.image.transpose(2, 0, 1))
+        sample["image"] = torch.from_numpy(channels_first)
+        if sem_seg is not None:
+            sample["sem_seg"] = torch.from_numpy(sem_seg.astype(np.int64))
+            if self.signatures is not None:
+                sample["property_targets"] = make_property_targets(
+                    sample["sem_seg"], self.signatures, self.label_ids.ignore_label
+                )
+        return sample
+
+    def _prepare_worker(self) -> None:
+        if not self._worker_ready:
+            # A loader worker is one of several processes: OpenCV threads would only compete.
+            if get_worker_info() is not None:
+                cv2.setNumThreads(0)
+            self._worker_ready = True
+
+
+def _check_size(sample: dict[str, Any], height: int, width: int) -> None:
+    expected = sample.get("height", height), sample.get("width", width)
+    if expected != (height, width):
+        raise ProLabError(
+            f"image of {width} x {height} pixels where the data set says {expected[1]} x "
+            f"{expected[0]}, {sample['file_name']}: correct the data set (an image is turned by "
+            "its EXIF orientation)"
+        )

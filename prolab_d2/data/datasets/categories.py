@@ -1,0 +1,248 @@
+"""The list of categories of a data set: its file, its metadata, and its label space.
+
+Shapes: N categories.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from prolab_d2.colors import distinct_colors
+from prolab_d2.data.reading import default_ignore_label
+from prolab_d2.errors import ProLabError
+
+__all__ = ["Categories", "check_categories", "read_categories"]
+
+FILE_NAMES = ("categories.txt", "categories.json")
+_COLOR = re.compile(r"^#?([0-9a-fA-F]{6})$")
+_UNKNOWN = -1
+
+
+class _HasCategories(Protocol):
+    categories: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Categories:
+    """Names in the order of the ids, and how mask files write them.
+
+    Attributes:
+        names: N names.
+        colors: N RGB colours, 0 to 255.
+        ignore_label: id of pixels without a label.
+        label_map: file id -> data-set id where they differ; -1 for ids that must not occur.
+    """
+
+    names: tuple[str, ...]
+    colors: tuple[tuple[int, int, int], ...]
+    ignore_label: int
+    label_map: dict[int, int] = field(default_factory=dict)
+
+    def metadata(self) -> dict[str, Any]:
+        """The entries of Detectron2's metadata that follow from the categories."""
+        return {
+            "stuff_classes": list(self.names),
+            "stuff_colors": [list(color) for color in self.colors],
+            "ignore_label": self.ignore_label,
+            "label_map": dict(self.label_map),
+            "evaluator_type": "sem_seg",
+        }
+
+
+def read_categories(root: str | Path) -> Categories:
+    """Reads categories.txt or categories.json of a data set folder.
+
+    The text file has one name per line, in the order of the ids, each with an optional colour
+    after it ("road  #804080"); lines that begin with "#" are comments. The JSON file is a list of
+    names or of {"name", "color", "id"}, or {"categories": such a list, "ignore_label": 11,
+    "label_map": {"11": 255}}. `id` is the value in the mask files; with ids, all other values are
+    unknown. Unlabelled pixels are 255 (65535 above 255 categories) unless `ignore_label` says
+    otherwise.
+
+    Raises:
+        ProLabError: no such file, or something in it cannot be used.
+    """
+    root = Path(root)
+    found = [root / name for name in FILE_NAMES if (root / name).is_file()]
+    if not found:
+        raise ProLabError(
+            f"no categories.txt or categories.json, {root}: write the names of the categories "
+            "there, one per line, in the order of their ids"
+        )
+    if len(found) > 1:
+        raise ProLabError(f"both {' and '.join(FILE_NAMES)}, {root}: keep one of them")
+    path = found[0]
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProLabError(
+            f"unreadable list of categories ({error}), {path}: save it as UTF-8"
+        ) from None
+    return (_from_text if path.suffix == ".txt" else _from_json)(text, path)
+
+
+def _from_text(text: str, path: Path) -> Categories:
+    lines = text.rstrip().splitlines()
+    names: list[str] = []
+    colors: list[str | None] = []
+    for number, line in enumerate(lines, start=1):
+        if line.lstrip().startswith("#"):
+            continue
+        if not line.strip():
+            raise ProLabError(f"line {number} is empty, {path}: write a name there or remove it")
+        name, _, color = line.strip().rpartition("#")
+        if name and _COLOR.match(color) and name[-1].isspace():
+            names.append(name.strip())
+            colors.append(color)
+        else:
+            names.append(line.strip())
+            colors.append(None)
+    return _categories(names, colors, path)
+
+
+def _from_json(text: str, path: Path) -> Categories:
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ProLabError(f"no valid JSON ({error}), {path}: correct it") from None
+    options = content if isinstance(content, dict) else {"categories": content}
+    unknown = sorted(options.keys() - {"categories", "ignore_label", "label_map"})
+    entries = options.get("categories")
+    if unknown or not isinstance(entries, list):
+        raise ProLabError(
+            f"unexpected content ({', '.join(unknown) or 'no list of categories'}), {path}: give a "
+            "list of names or of {name, color, id}, or {categories, ignore_label, label_map}"
+        )
+    entries = [{"name": entry} if isinstance(entry, str) else entry for entry in entries]
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+            raise ProLabError(
+                f"category {number} has no name, {path}: give a name or {{name: ...}}"
+            )
+        extra = sorted(entry.keys() - {"name", "color", "id"})
+        if extra:
+            raise ProLabError(
+                f"category {entry['name']!r} has unexpected keys {', '.join(extra)}, {path}: use "
+                "name, color and id"
+            )
+    names = [entry["name"].strip() for entry in entries]
+    ids = [entry.get("id") for entry in entries]
+    ignore_label = options.get("ignore_label")
+    label_map = options.get("label_map", {})
+    try:
+        ignore_label = None if ignore_label is None else int(ignore_label)
+        label_map = {int(file_id): int(label) for file_id, label in label_map.items()}
+    except (TypeError, ValueError, AttributeError):
+        raise ProLabError(
+            f"ignore_label or label_map is not made of whole numbers, {path}: write "
+            '"ignore_label": 11 and "label_map": {"11": 255}'
+        ) from None
+    return _categories(
+        names, [entry.get("color") for entry in entries], path, ids, ignore_label, label_map
+    )
+
+
+def _categories(
+    names: list[str],
+    colors: list[Any],
+    path: Path,
+    ids: list[Any] | None = None,
+    ignore_label: int | None = None,
+    label_map: dict[int, int] | None = None,
+) -> Categories:
+    if not names:
+        raise ProLabError(f"no category, {path}: write one name per line")
+    for index, name in enumerate(names):
+        if not name:
+            raise ProLabError(f"category {index} has an empty name, {path}: give it a name")
+        if name in names[:index]:
+            raise ProLabError(f"category {name!r} is there twice, {path}: make the names unique")
+    label_map = dict(label_map or {})
+    if ids and any(value is not None for value in ids):
+        ids_map = _map_of_ids(ids, names, path)
+        # Where the value of unlabelled pixels is also an index, it cannot stay what it is.
+        if ignore_label is not None and ignore_label < len(names):
+            ids_map[ignore_label] = default_ignore_label(len(names))
+            ignore_label = None
+        label_map = ids_map | label_map
+    if ignore_label is None:
+        ignore_label = default_ignore_label(len(names))
+    allowed = {*range(len(names)), ignore_label, _UNKNOWN}
+    bad = [f"{a} -> {b}" for a, b in label_map.items() if b not in allowed or not 0 <= a <= 65535]
+    if bad or 0 <= ignore_label < len(names) or not 0 <= ignore_label <= 65535:
+        what = f"label_map entry {bad[0]}" if bad else f"ignore_label {ignore_label}"
+        raise ProLabError(
+            f"{what} with {len(names)} categories, {path}: ids are 0..{len(names) - 1}, unlabelled "
+            "pixels have another value up to 65535; give categories whose values differ an id"
+        )
+    return Categories(tuple(names), _colors(colors, names, path), ignore_label, label_map)
+
+
+def _map_of_ids(ids: list[Any], names: list[str], path: Path) -> dict[int, int]:
+    for name, value in zip(names, ids, strict=True):
+        if type(value) is not int or not 0 <= value <= 65535 or ids.count(value) > 1:
+            raise ProLabError(
+                f"category {name!r} has the id {value}, {path}: give every category its own whole "
+                "number from 0 to 65535, or none of them one"
+            )
+    label_map = {index: _UNKNOWN for index in range(len(ids))}
+    label_map.update({value: index for index, value in enumerate(ids)})
+    return {value: index for value, index in label_map.items() if value != index}
+
+
+def _colors(given: list[Any], names: list[str], path: Path) -> tuple[tuple[int, int, int], ...]:
+    colors = list(distinct_colors(len(names)))
+    for index, value in enumerate(given):
+        if value is None:
+            continue
+        if isinstance(value, str) and (match := _COLOR.match(value)):
+            red, green, blue = bytes.fromhex(match.group(1))
+        elif (
+            isinstance(value, list)
+            and len(value) == 3
+            and all(type(part) is int and 0 <= part <= 255 for part in value)
+        ):
+            red, green, blue = value
+        else:
+            raise ProLabError(
+                f"category {names[index]!r} has the colour {value!r}, {path}: write #RRGGBB or "
+                "[red, green, blue] from 0 to 255"
+            )
+        colors[index] = (red, green, blue)
+    return tuple(colors)
+
+
+def check_categories(metadata: Any, label_space: _HasCategories) -> None:
+    """Makes sure that the categories of a data set are those of a label space, in this order.
+
+    Upper and lower case and the number of spaces do not matter.
+
+    Args:
+        metadata: Detectron2 metadata with `stuff_classes`.
+    Raises:
+        ProLabError: they differ; names the first difference.
+    """
+    name = metadata.get("name", "the data set")
+    names = metadata.get("stuff_classes", None)
+    if names is None:
+        raise ProLabError(
+            f"data set {name} has no stuff_classes in its metadata: register one with semantic "
+            "segmentation masks"
+        )
+    expected = label_space.categories
+    for index, (ours, theirs) in enumerate(zip(names, expected, strict=False)):
+        if ours.lower().split() != theirs.lower().split():
+            raise ProLabError(
+                f"category {index} is {ours!r} in data set {name} and {theirs!r} in the label "
+                "space: use the label space of this data set, or bring both into the same order"
+            )
+    if len(names) != len(expected):
+        raise ProLabError(
+            f"data set {name} has {len(names)} categories and the label space {len(expected)}: use "
+            "the label space of this data set"
+        )

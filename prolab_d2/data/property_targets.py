@@ -1,0 +1,88 @@
+"""Training targets of the property supervision, as a mask and the table that it indexes.
+
+Shapes: K properties, N categories, H x W image size.
+
+A pixel is supervised by the multi-hot property row of its category (paper, section 3.2). A dense
+target would take K x H x W floats per image; the mask and one shared (N, K) table say the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from prolab_d2.errors import ProLabError
+
+__all__ = ["PropertyTargets", "make_property_targets"]
+
+
+@dataclass(frozen=True, eq=False)
+class PropertyTargets:
+    """Property targets of one image in compact form; made by `make_property_targets`.
+
+    Attributes:
+        mask: (H, W) int64, category ids in [0, N) or `ignore_label`.
+        signatures: (N, K) bool, one table shared by all images.
+        ignore_label: the id of pixels without a label, outside [0, N).
+    """
+
+    mask: Tensor
+    signatures: Tensor
+    ignore_label: int
+
+    @property
+    def valid(self) -> Tensor:
+        """(H, W) bool: pixels that carry a label."""
+        return self.mask != self.ignore_label
+
+    def multi_hot(self) -> Tensor:
+        """The paper's dense form, (K, H, W) float32 in {0, 1}; all zero at unlabelled pixels."""
+        categories, properties = self.signatures.shape
+        columns = torch.zeros(properties, categories + 1, device=self.mask.device)
+        columns[:, :categories] = self.signatures.t()
+        return columns[:, self.mask.masked_fill(~self.valid, categories)]
+
+    def to(self, device: torch.device | str) -> PropertyTargets:
+        return PropertyTargets(self.mask.to(device), self.signatures.to(device), self.ignore_label)
+
+
+def make_property_targets(mask: Tensor, signatures: Tensor, ignore_label: int) -> PropertyTargets:
+    """Checks a mask of category ids and pairs it with the signatures that its ids select.
+
+    Args:
+        mask: (H, W), any integer type; an int64 mask is used as it is, without a copy.
+        signatures: (N, K) bool; used as it is.
+        ignore_label: the id of pixels without a label, outside [0, N).
+
+    Raises:
+        ProLabError: wrong shape or type, `ignore_label` inside [0, N), or an id outside [0, N).
+    """
+    if signatures.ndim != 2 or signatures.dtype != torch.bool:
+        raise ProLabError(
+            f"signatures of shape {tuple(signatures.shape)} and type {signatures.dtype}, property "
+            "targets: give an (N, K) bool tensor"
+        )
+    if mask.ndim != 2 or mask.is_floating_point() or mask.is_complex():
+        raise ProLabError(
+            f"mask of shape {tuple(mask.shape)} and type {mask.dtype}, property targets: give an "
+            "(H, W) integer tensor of category ids"
+        )
+    categories = signatures.shape[0]
+    if 0 <= ignore_label < categories:
+        raise ProLabError(
+            f"ignore_label {ignore_label} is also the id of a category, property targets: choose "
+            f"a value outside 0..{categories - 1}"
+        )
+    mask = mask.to(torch.int64)
+    if mask.numel():
+        labelled = mask.masked_fill(mask == ignore_label, 0)
+        low, high = (int(value) for value in labelled.aminmax())
+        if low < 0 or high >= categories:
+            unknown = low if low < 0 else high
+            raise ProLabError(
+                f"label id {unknown} in a mask for {categories} categories, property targets: ids "
+                f"are 0..{categories - 1} and {ignore_label} for unlabelled"
+            )
+    return PropertyTargets(mask, signatures, ignore_label)
