@@ -1,0 +1,126 @@
+"""Evaluation of property activations against the signatures of the labelled categories.
+
+Shapes: K properties, N categories, h x w map size, H x W original size.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+
+from prolab_d2.errors import ProLabError
+from prolab_d2.evaluation.ground_truth import GroundTruth
+from prolab_d2.evaluation.property_metrics import (
+    NUM_BINS,
+    PropertyMetrics,
+    property_histograms,
+    sample_at_cell_centres,
+)
+from prolab_d2.evaluation.reporting import sum_over_processes, write_json
+from prolab_d2.label_space import LabelSpace
+
+__all__ = ["PropertyEvaluator"]
+
+
+class PropertyEvaluator(DatasetEvaluator):
+    """IoU (activation above 0.5) and average precision of every property.
+
+    Reads "properties" (K, h, w) of the model's output, activations in [0, 1] that cover the image;
+    values outside are clipped. The truth of a pixel is the signature of its category, read from
+    the mask at the centre of every cell of the h x w grid.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str,
+        label_space: LabelSpace,
+        distributed: bool = True,
+        output_dir: str | None = None,
+    ) -> None:
+        """
+        Args:
+            dataset_name: a data set of Detectron2's catalog with the categories of `label_space`.
+            output_dir: gets property_metrics.json.
+        Raises:
+            ProLabError: the data set has another number of categories.
+        """
+        self._ground_truth = GroundTruth(dataset_name)
+        if len(self._ground_truth.categories) != label_space.num_categories:
+            raise ProLabError(
+                f"data set {dataset_name!r} has {len(self._ground_truth.categories)} categories, "
+                f"the label space {label_space.num_categories}: evaluate with the label space of "
+                "the data set"
+            )
+        self._dataset_name = dataset_name
+        self._label_space = label_space
+        self._signatures = torch.from_numpy(np.asarray(label_space.signatures, dtype=bool))
+        self._distributed = distributed
+        self._output_dir = output_dir
+        self._logger = logging.getLogger(__name__)
+        self.reset()
+
+    def reset(self) -> None:
+        self._histograms = np.zeros((self._label_space.num_properties, 2, NUM_BINS), dtype=np.int64)
+
+    def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+        """
+        Raises:
+            ProLabError: a mask cannot be used.
+        """
+        for record, output in zip(inputs, outputs, strict=True):
+            activations: torch.Tensor = output["properties"]
+            size = (record["height"], record["width"])
+            mask = self._ground_truth.read(record, size)
+            labels = sample_at_cell_centres(mask, tuple(activations.shape[-2:]))
+            labels = torch.from_numpy(labels.astype(np.int64)).to(activations.device)
+            valid = labels != self._ground_truth.ignore_label
+            self._histograms += property_histograms(
+                activations[:, valid], labels[valid], self._signatures.to(activations.device)
+            )
+
+    def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
+        """{"properties": mIoU and mAP in percent, over the properties that occur}."""
+        histograms = self._histograms
+        if self._distributed:
+            histograms = sum_over_processes(histograms)
+            if not comm.is_main_process():
+                return None
+        metrics = PropertyMetrics(histograms)
+        results = metrics.results()
+        if self._output_dir:
+            self._write(metrics, results)
+        self._logger.info(
+            "%s, %d of %d properties occur: mIoU %.2f, mAP %.2f",
+            self._dataset_name,
+            np.count_nonzero(metrics.positives),
+            len(metrics.positives),
+            results["mIoU"],
+            results["mAP"],
+        )
+        return OrderedDict(properties=results)
+
+    def _write(self, metrics: PropertyMetrics, results: dict[str, float]) -> None:
+        iou = metrics.iou()
+        properties = [
+            {
+                "name": item.name,
+                "iou": iou[k],
+                "average_precision": metrics.average_precision[k],
+                "pixels": metrics.positives[k],
+            }
+            for k, item in enumerate(self._label_space.properties)
+        ]
+        content = {
+            "data_set": self._dataset_name,
+            "pixels": int(metrics.histograms[0].sum()),
+            "percent": results,
+            "properties": properties,
+        }
+        write_json(Path(self._output_dir) / "property_metrics.json", content)
