@@ -1,0 +1,187 @@
+"""Why a pixel got its category: the properties behind the score, as numbers and as text.
+
+The score of category j is the sum over properties k of the shares Y_jk u_k / |Y_j|, where Y is the
+signature table and u the property activations divided by their length (the cosine similarity of
+the paper, section 3.3, taken apart). u is what inference averages over windows and resizes, so the
+shares add up to the score that decided the label.
+
+Shapes: K properties, N categories, h x w map size, H x W image size.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prolab_d2.errors import ProLabError
+from prolab_d2.label_space import LabelSpace
+from prolab_d2.modeling.resize import source_rows
+
+__all__ = ["Evidence", "Explanation", "explain_pixel", "sample_pixel"]
+
+# A property counts as active from this fraction of the pixel's strongest activation on. With
+# "cosine_sigmoid" some property is nearly always at 1, so this means an activation above 0.5.
+ACTIVE_FRACTION = 0.5
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One property and what it contributes to the score of the explained category."""
+
+    index: int
+    name: str
+    activation: float  # u_k, the activation over the length of all activations
+    share: float  # Y_jk u_k / |Y_j|; 0 for a property outside the signature
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The score of one category at one pixel (or of the mean over a region), taken apart."""
+
+    category: str
+    category_index: int
+    score: float
+    evidence: tuple[Evidence, ...]  # the whole signature, largest share first: adds up to score
+    missing: tuple[Evidence, ...]  # properties of the signature that are not active
+    unexpected: tuple[Evidence, ...]  # active properties outside the signature, strongest first
+    others: tuple[tuple[str, float], ...]  # the best other categories and their scores
+
+    def describe(self, top: int = 8, width: int = 88) -> str:
+        """Readable text of several lines; at most `top` properties under each heading."""
+        rival = f" (next best: {self.others[0][0]} {self.others[0][1]:.3f})" if self.others else ""
+        lines = [f"{self.category}: score {self.score:.3f}{rival}"]
+        absent = set(self.missing)
+        present = [item for item in self.evidence if item not in absent]
+        parts = (
+            (f"what speaks for {self.category} (shares of the score)", present, "share"),
+            (f"expected of {self.category}, not seen here", list(self.missing), "share"),
+            (f"seen here, not expected of {self.category}", list(self.unexpected), "activation"),
+        )
+        for heading, items, value in parts:
+            if not items:
+                continue
+            lines.append(f"  {heading}:")
+            for item in items[:top]:
+                first = f"    {getattr(item, value):6.3f}  "
+                lines.append(textwrap.fill(item.name, width, initial_indent=first,
+                                           subsequent_indent=" " * len(first)))  # fmt: skip
+            rest = items[top:]
+            if rest:
+                total = math.fsum(getattr(item, value) for item in rest)
+                lines.append(f"    {total:6.3f}  in {len(rest)} more")
+        return "\n".join(lines)
+
+
+def explain_pixel(
+    unit_activations: np.ndarray | Tensor,
+    label_space: LabelSpace,
+    category: str | int | None = None,
+    top: int = 8,
+) -> Explanation:
+    """Takes the score of a category apart into the shares of its properties.
+
+    Args:
+        unit_activations: (K,) activations over their length, of one pixel or the mean of a region.
+        category: name or index; None for the category with the highest score.
+        top: how many unexpected properties and other categories are listed at most.
+    Returns:
+        An explanation whose shares add up to its score.
+    Raises:
+        ProLabError: another number of properties than the label space has, values that are not
+            finite, or an unknown category.
+    """
+    if isinstance(unit_activations, Tensor):
+        unit_activations = unit_activations.detach().cpu().numpy()
+    u = np.asarray(unit_activations, dtype=np.float64)
+    if u.shape != (label_space.num_properties,):
+        raise ProLabError(
+            f"unit activations of shape {u.shape} do not fit the label space's "
+            f"{label_space.num_properties} properties: pass one value for each"
+        )
+    if not np.isfinite(u).all():
+        raise ProLabError("unit activations hold values that are not finite: check the checkpoint")
+    signatures = np.asarray(label_space.signatures, dtype=np.float64)
+    scores = signatures @ u / np.sqrt(signatures.sum(axis=1))
+    chosen = int(scores.argmax()) if category is None else _index(label_space, category)
+
+    length = math.sqrt(signatures[chosen].sum())
+    threshold = ACTIVE_FRACTION * u.max(initial=0.0)
+    active = (u >= threshold) & (u > 0)
+
+    def evidence(k: int) -> Evidence:
+        share = u[k] / length if signatures[chosen, k] else 0.0
+        return Evidence(k, label_space.properties[k].name, float(u[k]), float(share))
+
+    order = np.argsort(-u, kind="stable").tolist()
+    own = tuple(evidence(k) for k in order if signatures[chosen, k])
+    ranked = [int(j) for j in np.argsort(-scores, kind="stable") if j != chosen]
+    return Explanation(
+        category=label_space.categories[chosen],
+        category_index=chosen,
+        score=math.fsum(item.share for item in own),
+        evidence=own,
+        missing=tuple(item for item in own if not active[item.index]),
+        unexpected=tuple(evidence(k) for k in order if active[k] and not signatures[chosen, k])[
+            :top
+        ],
+        others=tuple((label_space.categories[j], float(scores[j])) for j in ranked[:top]),
+    )
+
+
+def _index(label_space: LabelSpace, category: str | int) -> int:
+    if isinstance(category, str):
+        if category in label_space.categories:
+            return label_space.categories.index(category)
+    elif 0 <= category < label_space.num_categories:
+        return int(category)
+    names = ", ".join(label_space.categories[:12])
+    more = ", ..." if label_space.num_categories > 12 else ""
+    raise ProLabError(f"category {category!r} is not in the label space: use one of {names}{more}")
+
+
+def sample_pixel(maps: Tensor, x: int, y: int, sizes: Sequence[tuple[int, int]]) -> Tensor:
+    """The value that bilinear resizing of `maps` gives one pixel, without resizing the maps.
+
+    Args:
+        maps: (K, h, w), floating point.
+        x, y: column and row of the pixel in the last of `sizes`.
+        sizes: (height, width) after each resize in turn: those of the path that made the labels.
+    Returns:
+        (K,) float64, on the device of the maps.
+    Raises:
+        ProLabError: the pixel lies outside the image.
+    """
+    height, width = sizes[-1]
+    if not (0 <= x < width and 0 <= y < height):
+        raise ProLabError(
+            f"pixel {x},{y} lies outside the image of {width} x {height} pixels: use x from 0 to "
+            f"{width - 1} and y from 0 to {height - 1}"
+        )
+    rows, row_weights = _axis_weights([maps.shape[1], *(size[0] for size in sizes)], y)
+    columns, column_weights = _axis_weights([maps.shape[2], *(size[1] for size in sizes)], x)
+    patch = maps[:, rows][:, :, columns].double()
+    row_weights = row_weights.to(maps.device)
+    return torch.einsum("krc,r,c->k", patch, row_weights, column_weights.to(maps.device))
+
+
+def _axis_weights(sizes: Sequence[int], index: int) -> tuple[list[int], Tensor]:
+    """Positions along sizes[0], and their weights, that position `index` of sizes[-1] reads."""
+    weights = {index: 1.0}
+    for source, target in zip(reversed(sizes[:-1]), reversed(sizes[1:]), strict=True):
+        if source == target:
+            continue
+        gathered: dict[int, float] = {}
+        for position, weight in weights.items():
+            lower, upper, fraction = (
+                value.item() for value in source_rows(source, target, position, position + 1)
+            )
+            gathered[lower] = gathered.get(lower, 0.0) + weight * (1 - fraction)
+            gathered[upper] = gathered.get(upper, 0.0) + weight * fraction
+        weights = gathered
+    return list(weights), torch.tensor(list(weights.values()), dtype=torch.float64)

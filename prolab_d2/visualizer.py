@@ -1,0 +1,373 @@
+"""Pictures of predictions: overlay with names and legend, evidence of a pixel, property heat maps.
+
+Every function takes and returns RGB pictures, uint8 arrays of shape (H, W, 3). Sizes suit a laptop
+screen: small images are enlarged, texts are wrapped to the room they have and never cut. Colours
+of evidence and heat maps can be told apart with every kind of colour vision.
+
+Shapes: K properties, N categories, h x w map size, H x W image size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import cv2
+import matplotlib
+import numpy as np
+from detectron2.data.catalog import Metadata
+from detectron2.utils.visualizer import Visualizer
+from matplotlib.transforms import Bbox
+
+from prolab_d2.canvas import Canvas, Color, line_height, text_width, wrap
+from prolab_d2.colors import distinct_colors
+from prolab_d2.explain import Evidence, Explanation
+
+__all__ = [
+    "contact_sheet",
+    "draw_explanation",
+    "draw_segmentation",
+    "label_metadata",
+    "property_heatmap_sheet",
+]
+
+SMALLEST_LONG_SIDE = 900
+GAP = 16
+TITLE, TEXT, SMALL = 19, 15, 13
+PANEL_WIDTH = 470
+# Of Okabe and Ito's palette, made to be told apart with every kind of colour vision.
+SUPPORTS, UNEXPECTED, NEUTRAL = (0, 114, 178), (230, 159, 0), (215, 215, 215)
+MUTED = (95, 95, 95)
+HEAT = "inferno"  # black to yellow, lightness rises evenly
+# Regions below this part of the picture get no name, unless nothing else shows their category.
+NAMED_AREA, NAMED_LARGEST_AREA = 0.06, 0.003
+
+
+def label_metadata(
+    categories: Sequence[str], colors: Sequence[Sequence[int]] | None = None
+) -> Metadata:
+    """Names and colours in the form that Detectron2's Visualizer reads.
+
+    Args:
+        categories: N names.
+        colors: N triples of 0 to 255; None for `distinct_colors(N)`.
+    """
+    chosen = distinct_colors(len(categories)) if colors is None else colors
+    return Metadata().set(
+        stuff_classes=list(categories), stuff_colors=[tuple(map(int, c)) for c in chosen]
+    )
+
+
+def draw_segmentation(
+    image: np.ndarray,
+    labels: np.ndarray,
+    metadata: Metadata,
+    *,
+    alpha: float = 0.55,
+    legend: bool = False,
+    enlarge: bool = True,
+) -> np.ndarray:
+    """The image under its coloured labels, large regions with their category's name.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        labels: (H, W) category ids; ids outside [0, N) stay uncoloured.
+        metadata: `stuff_classes` and `stuff_colors`, as `label_metadata` gives them.
+        alpha: opacity of the colours.
+        legend: add a strip with every category in the picture and its share of the area.
+        enlarge: bring small images to a size at which names can be read; without, the picture has
+            the size of the image (as a frame of a video must).
+    """
+    if enlarge:
+        factor = _enlargement(labels.shape)
+        size = (round(labels.shape[1] * factor), round(labels.shape[0] * factor))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+        labels = _resize_labels(labels, size)
+    areas = _areas(labels, len(metadata.stuff_classes))
+    visualizer = Visualizer(image, metadata)
+    for category in areas:
+        color = tuple(channel / 255 for channel in metadata.stuff_colors[category])
+        mask = (labels == category).astype(np.uint8)
+        visualizer.draw_binary_mask(mask, color=color, edge_color=color, alpha=alpha)
+    _draw_names(visualizer, labels, areas, metadata)
+    picture = visualizer.get_output().get_image()
+    if legend:
+        strip = _legend(picture.shape[1], areas, metadata)
+        picture = np.concatenate([picture, strip], axis=0)
+    return picture
+
+
+def _enlargement(size: tuple[int, int]) -> float:
+    return max(1.0, SMALLEST_LONG_SIDE / max(size))
+
+
+def _resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return cv2.resize(labels.astype(np.int32), size, interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def _areas(labels: np.ndarray, categories: int) -> dict[int, float]:
+    """Category -> share of the picture, largest first."""
+    ids, counts = np.unique(labels, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return {int(ids[i]): counts[i] / labels.size for i in order if 0 <= ids[i] < categories}
+
+
+def _draw_names(
+    visualizer: Visualizer, labels: np.ndarray, areas: dict[int, float], metadata: Metadata
+) -> None:
+    """Writes each name inside its regions, where it covers no other name."""
+    taken: list[Bbox] = []
+    places = [place for category in areas for place in _regions(labels, category)]
+    renderer = visualizer.output.canvas.get_renderer()
+    frame = visualizer.output.ax.get_window_extent(renderer)
+    for _, category, x, y in sorted(places, reverse=True):
+        color = visualizer._change_color_brightness(
+            tuple(c / 255 for c in metadata.stuff_colors[category]), brightness_factor=0.7
+        )
+        visualizer.draw_text(metadata.stuff_classes[category], (x, y), color=color)
+        text = visualizer.output.ax.texts[-1]
+        text.set_verticalalignment("center")
+        box = text.get_window_extent(renderer).padded(2)
+        # A name at the border moves inwards.
+        right = max(frame.x0 - box.x0, 0) + min(frame.x1 - box.x1, 0)
+        up = max(frame.y0 - box.y0, 0) + min(frame.y1 - box.y1, 0)
+        text.set_position((x + right, y - up))
+        box = box.translated(right, up)
+        if any(box.overlaps(other) for other in taken):
+            text.remove()
+        else:
+            taken.append(box)
+
+
+def _regions(labels: np.ndarray, category: int) -> Iterator[tuple[int, int, int, int]]:
+    """(area, category, x, y) of the regions to name, with the point farthest from their border."""
+    mask = np.pad(labels == category, 1).astype(np.uint8)
+    number, components, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    for component in range(1, number):
+        area = int(areas[component - 1])
+        limit = NAMED_LARGEST_AREA if area == areas.max() else NAMED_AREA
+        if area < limit * labels.size:
+            continue
+        depth = cv2.distanceTransform((components == component).astype(np.uint8), cv2.DIST_L2, 3)
+        y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+        yield area, category, int(x) - 1, int(y) - 1
+
+
+def _legend(width: int, areas: dict[int, float], metadata: Metadata) -> np.ndarray:
+    """A strip of colour patches, names and areas, in as many rows as it needs."""
+    entries = [(c, f"{metadata.stuff_classes[c]} {100 * a:.0f} %") for c, a in areas.items()]
+    row, patch = line_height(TEXT) + 8, TEXT + 3
+    places: list[tuple[int, int]] = []
+    x, y = GAP, GAP // 2
+    for _, text in entries:
+        needed = patch + 8 + text_width(text, TEXT)
+        if x > GAP and x + needed > width - GAP:
+            x, y = GAP, y + row
+        places.append((x, y))
+        x += needed + 2 * GAP
+    canvas = Canvas(width, y + row + GAP // 2)
+    for (category, text), (x, y) in zip(entries, places, strict=True):
+        canvas.rectangle(x, y + 4, patch, patch, metadata.stuff_colors[category], MUTED)
+        canvas.text(x + patch + 8, y + row // 2, text, TEXT, anchor="lm")
+    return canvas.picture()
+
+
+def draw_explanation(
+    image: np.ndarray,
+    labels: np.ndarray,
+    metadata: Metadata,
+    explanation: Explanation,
+    x: int,
+    y: int,
+    *,
+    top: int = 8,
+) -> np.ndarray:
+    """The overlay with the explained pixel marked, and beside it the properties behind its score.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        labels: (H, W) category ids.
+        metadata: names and colours.
+        explanation: of pixel (x, y), column and row in the image.
+        top: at most this many properties in each part of the panel.
+    """
+    picture = draw_segmentation(image, labels, metadata)
+    factor = _enlargement(labels.shape)
+    picture = _mark(picture, round((x + 0.5) * factor), round((y + 0.5) * factor))
+    color = metadata.stuff_colors[explanation.category_index]
+    panel = _evidence_panel(explanation, f"pixel {x}, {y}", color, top)
+    height = max(picture.shape[0], panel.shape[0])
+    canvas = Canvas(picture.shape[1] + panel.shape[1], height)
+    canvas.paste(picture, 0, 0)
+    canvas.paste(panel, picture.shape[1], 0)
+    return canvas.picture()
+
+
+def _mark(picture: np.ndarray, x: int, y: int) -> np.ndarray:
+    """A white ring with black borders around a pixel, to be seen on every background."""
+    picture = np.ascontiguousarray(picture)
+    for radius, thickness, color in ((11, 7, (0, 0, 0)), (11, 3, (255, 255, 255))):
+        cv2.circle(picture, (x, y), radius, color, thickness, cv2.LINE_AA)
+    cv2.circle(picture, (x, y), 2, (255, 255, 255), -1, cv2.LINE_AA)
+    return picture
+
+
+def _evidence_panel(explanation: Explanation, place: str, color: Color, top: int) -> np.ndarray:
+    absent = set(explanation.missing)
+    present = [item for item in explanation.evidence if item not in absent]
+    name = explanation.category
+    parts = [
+        (f"What speaks for {name}: shares of the score", present, SUPPORTS),
+        (f"Expected of {name}, but not seen here", list(explanation.missing), NEUTRAL),
+        (f"Seen here, but not expected of {name}", list(explanation.unexpected), UNEXPECTED),
+    ]
+    # Drawn twice: the first time only tells how tall the panel must be.
+    canvas = Canvas(PANEL_WIDTH, 1)
+    height = _fill_panel(canvas, explanation, place, color, parts, top)
+    canvas = Canvas(PANEL_WIDTH, height)
+    _fill_panel(canvas, explanation, place, color, parts, top)
+    return canvas.picture()
+
+
+def _fill_panel(
+    canvas: Canvas,
+    explanation: Explanation,
+    place: str,
+    color: Color,
+    parts: list[tuple[str, list[Evidence], Color]],
+    top: int,
+) -> int:
+    """Writes the panel and gives the height that it takes."""
+    width, patch = PANEL_WIDTH - 2 * GAP, 22
+    canvas.rectangle(GAP, GAP, patch, patch, color, MUTED)
+    title = f"{explanation.category} {explanation.score:.3f}"
+    lines = wrap(title, TITLE, width - patch - 8, bold=True)
+    y = canvas.lines(GAP + patch + 8, GAP, lines, TITLE, bold=True)
+    others = ", ".join(f"{name} {score:.3f}" for name, score in explanation.others[:2])
+    below = f"{place}; next best: {others}" if others else place
+    y = canvas.lines(GAP, y + 4, wrap(below, SMALL, width), SMALL, color=MUTED)
+    longest = max((item.activation for _, items, _ in parts for item in items), default=0.0)
+    for heading, items, fill in parts:
+        if not items:
+            continue
+        y = canvas.lines(GAP, y + 14, wrap(heading, TEXT, width, bold=True), TEXT, bold=True) + 2
+        shown = items[:top]
+        for item in shown:
+            y = _evidence_row(canvas, y, item, longest, fill)
+        if len(items) > top:
+            more = f"... and {len(items) - top} more"
+            y = canvas.lines(GAP, y, [more], SMALL, color=MUTED)
+    return y + GAP
+
+
+def _evidence_row(canvas: Canvas, y: int, item: Evidence, longest: float, fill: Color) -> int:
+    """A bar as long as the activation, its number, and the property's name below."""
+    number_width, bar_height = 56, 11
+    room = PANEL_WIDTH - 2 * GAP - number_width
+    length = round(room * max(item.activation, 0.0) / longest) if longest > 0 else 0
+    canvas.rectangle(GAP, y + 4, room, bar_height, (242, 242, 242))
+    canvas.rectangle(GAP, y + 4, length, bar_height, fill, MUTED)
+    value = f"{item.share:.3f}" if item.share else f"({item.activation:.2f})"
+    canvas.text(PANEL_WIDTH - GAP, y + 4 + bar_height // 2, value, SMALL, anchor="rm")
+    lines = wrap(item.name, SMALL, PANEL_WIDTH - 2 * GAP)
+    return canvas.lines(GAP, y + bar_height + 7, lines, SMALL) + 5
+
+
+def property_heatmap_sheet(
+    image: np.ndarray,
+    properties: np.ndarray,
+    names: Sequence[str],
+    *,
+    top: int = 12,
+    columns: int = 4,
+    tile_width: int = 310,
+) -> np.ndarray:
+    """Heat maps of the most active properties over the image, with names and one colour bar.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        properties: (K, h, w) activations that cover the image; above 0 is active.
+        names: K readable names.
+        top: how many properties, those with the highest mean activation first.
+    """
+    properties = np.asarray(properties, dtype=np.float32)
+    means = properties.mean(axis=(1, 2))
+    chosen = np.argsort(-means, kind="stable")[:top].tolist()
+    # Activations lie in [0, 1]; logits of "cosine" similarity get the scale they need.
+    largest = max(1.0, float(properties.max(initial=0.0)))
+    height = max(1, round(tile_width * image.shape[0] / image.shape[1]))
+    grey = cv2.cvtColor(
+        cv2.resize(image, (tile_width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY
+    )
+    tiles = [_heat_tile(grey, properties[k] / largest) for k in chosen]
+    titles = [f"{names[k]} (mean {means[k]:.2f})" for k in chosen]
+    sheet = contact_sheet(tiles, titles, columns=columns)
+    bar = _color_bar(sheet.shape[1], largest)
+    return np.concatenate([sheet, bar], axis=0)
+
+
+def _heat_tile(grey: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """(H, W) grey picture and (h, w) heat in [0, 1] -> (H, W, 3) picture."""
+    size = (grey.shape[1], grey.shape[0])
+    heat = cv2.resize(np.clip(heat, 0, 1), size, interpolation=cv2.INTER_LINEAR)
+    colors = matplotlib.colormaps[HEAT](heat)[..., :3] * 255
+    return (0.75 * colors + 0.25 * grey[..., None]).round().astype(np.uint8)
+
+
+def _color_bar(width: int, largest: float) -> np.ndarray:
+    length, thickness = min(360, width - 2 * GAP - 260), 14
+    canvas = Canvas(width, thickness + 2 * GAP)
+    middle = GAP + thickness // 2
+    start = GAP + 8 + text_width("activation 0", TEXT)
+    canvas.text(GAP, middle, "activation 0", TEXT, anchor="lm")
+    ramp = matplotlib.colormaps[HEAT](np.linspace(0, 1, max(length, 2)))[None, :, :3] * 255
+    canvas.paste(np.repeat(ramp, thickness, axis=0).astype(np.uint8), start, GAP)
+    canvas.text(start + length + 8, middle, f"{largest:.3g}", TEXT, anchor="lm")
+    return canvas.picture()
+
+
+def contact_sheet(
+    pictures: Sequence[np.ndarray],
+    titles: Sequence[str],
+    *,
+    columns: int = 4,
+    tile_width: int | None = None,
+) -> np.ndarray:
+    """Pictures in a grid, each under its title.
+
+    Args:
+        pictures: at least one RGB picture; sizes may differ.
+        titles: one for each.
+        columns: tiles in a row.
+        tile_width: pictures are resized to this width; None for the widest picture's.
+    """
+    width = tile_width or max(picture.shape[1] for picture in pictures)
+    tiles = [_to_width(picture, width) for picture in pictures]
+    wrapped = [wrap(title, SMALL, width) for title in titles]
+    columns = min(columns, len(tiles))
+    rows = [range(i, min(i + columns, len(tiles))) for i in range(0, len(tiles), columns)]
+    title_heights = [line_height(SMALL) * max(len(wrapped[i]) for i in row) + 4 for row in rows]
+    tile_heights = [max(tiles[i].shape[0] for i in row) for row in rows]
+    total = sum(title_heights) + sum(tile_heights) + GAP * (len(rows) + 1)
+    canvas = Canvas(columns * (width + GAP) + GAP, total)
+    y = GAP
+    for row, title_height, tile_height in zip(rows, title_heights, tile_heights, strict=True):
+        for column, i in enumerate(row):
+            x = GAP + column * (width + GAP)
+            # Titles stand directly on their picture, however many lines the others have.
+            first = y + title_height - 4 - line_height(SMALL) * len(wrapped[i])
+            canvas.lines(x, first, wrapped[i], SMALL)
+            canvas.paste(tiles[i], x, y + title_height)
+        y += title_height + tile_height + GAP
+    return canvas.picture()
+
+
+def _to_width(picture: np.ndarray, width: int) -> np.ndarray:
+    if picture.shape[1] == width:
+        return picture
+    height = max(1, math.floor(picture.shape[0] * width / picture.shape[1] + 0.5))
+    shrinks = width < picture.shape[1]
+    return cv2.resize(
+        picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    )
