@@ -22,6 +22,7 @@ from prolab_d2.errors import ProLabError
 from prolab_d2.label_space import LabelSpace
 from prolab_d2.modeling.decode_heads import DecodeHead, build_decode_head
 from prolab_d2.modeling.inference import (
+    Maps,
     WindowOptions,
     category_labels,
     category_score_maps,
@@ -228,17 +229,28 @@ class PropertySegmentor(nn.Module):
             features, self.projection.weight, self.projection.bias
         )
 
-    def _infer(self, one: dict[str, Any]) -> dict[str, Tensor]:
-        image = self._normalise(one["image"])
-        images = self._batch([image])
-        space = self.property_space
-        logits = predict_maps(
+    @torch.inference_mode()
+    def predict_logits(self, image: Tensor) -> Maps:
+        """What labels, scores and explanations are computed from.
+
+        Args:
+            image: (3, H, W), as `forward` takes it.
+        Returns:
+            Maps (1, K, h, w) of property logits, or (1, N, h, w) of category logits with category
+            supervision: of the whole image, or one for each sliding window.
+        """
+        image = self._normalise(image)
+        return predict_maps(
             self._logits,
-            images.tensor,
+            self._batch([image]).tensor,
             tuple(image.shape[-2:]),
             self.window,
             size_divisibility=max(self.backbone.size_divisibility, 4),
         )
+
+    def _infer(self, one: dict[str, Any]) -> dict[str, Tensor]:
+        image, space = one["image"], self.property_space
+        logits = self.predict_logits(image)
         result = {}
         if self.supervision == "property":
             # Scores are linear in the unit activations: these are what windows average.
