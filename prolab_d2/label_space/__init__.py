@@ -1,7 +1,29 @@
-"""Label spaces: categories described by properties, as data. Needs neither torch nor Detectron2."""
+"""Label spaces: categories described by properties, as data.
+
+Importing it needs NumPy and safetensors only. scikit-learn and sentence-transformers are loaded
+when something is clustered or embedded.
+"""
 
 from __future__ import annotations
 
+from prolab_d2.label_space.builder import build_label_space
+from prolab_d2.label_space.clustering import Clusters, cluster
+from prolab_d2.label_space.descriptions import read_descriptions
+from prolab_d2.label_space.embedding import SentenceEncoder
 from prolab_d2.label_space.label_space import LabelSpace, Property
+from prolab_d2.label_space.report import Summary, summarize
+from prolab_d2.label_space.storage import is_label_space, shipped_label_spaces
 
-__all__ = ["LabelSpace", "Property"]
+__all__ = [
+    "Clusters",
+    "LabelSpace",
+    "Property",
+    "SentenceEncoder",
+    "Summary",
+    "build_label_space",
+    "cluster",
+    "is_label_space",
+    "read_descriptions",
+    "shipped_label_spaces",
+    "summarize",
+]

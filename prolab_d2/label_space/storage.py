@@ -104,10 +104,9 @@ def write_folder(
 ) -> None:
     full = {"schema_version": SCHEMA_VERSION, **document, "arrays_sha256": hash_arrays(arrays)}
     with atomic_folder(folder) as temporary:
-        safetensors.numpy.save_file(
-            {name: np.ascontiguousarray(array) for name, array in arrays.items()},
-            temporary / ARRAYS_NAME,
-        )
+        # Not save_file, which gives the file to its owner alone.
+        packed = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        (temporary / ARRAYS_NAME).write_bytes(safetensors.numpy.save(packed))
         _write_json(temporary / JSON_NAME, full)
         _write_json(temporary / LOG_NAME, log)
 
