@@ -12,7 +12,7 @@ from pathlib import Path
 
 from prolab_d2.errors import ProLabError
 
-__all__ = ["atomic_folder", "atomic_path", "remove_leftovers"]
+__all__ = ["atomic_folder", "atomic_path", "check_writable", "remove_leftovers"]
 
 _MARK = ".unfinished"
 # Errors that concern the place written to, wherever they surface.
@@ -104,6 +104,21 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_writable(folder: str | os.PathLike[str]) -> None:
+    """Makes sure, before long work begins, that files can be written to `folder`; creates it.
+
+    Raises:
+        ProLabError: it cannot be created or written to.
+    """
+    probe = _temporary_sibling(Path(folder) / "probe")
+    _make_parent(probe)
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise _cannot_write(Path(folder), error) from error
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> int:
