@@ -84,6 +84,9 @@ def _add_input_and_data(cfg: CfgNode) -> None:
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 0.75
     # Random brightness, contrast, saturation and hue.
     cfg.INPUT.PHOTOMETRIC_DISTORTION = True
+    # Raise both sides of a test image to a multiple of this by a second resize; the published
+    # pipeline has 32, which changes the ratio of the sides slightly.
+    cfg.INPUT.TEST_SIZE_MULTIPLE = 1
     # A data set folder (images/<split>, annotations/<split>, categories.txt). When set,
     # DATASETS.TRAIN and DATASETS.TEST are taken from its splits "train" and "val".
     cfg.DATASETS.FOLDER = ""

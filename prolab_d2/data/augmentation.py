@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
+from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import Transform
 
@@ -120,7 +121,11 @@ class ScaleIntoBox(T.Augmentation):
         super().__init__()
         if sample_style not in ("choice", "range"):
             raise ProLabError(
-                f"sampling {sample_style!r}, INPUT.MIN_SIZE_TRAIN_SAMPLING: use 'choice' or 'range'"
+                f"INPUT.MIN_SIZE_TRAIN_SAMPLING is {sample_style!r}: use 'choice' or 'range'"
+            )
+        if not 0 < scale_range[0] <= scale_range[1]:
+            raise ProLabError(
+                f"INPUT.SCALE_RANGE is {list(scale_range)}: give a smallest and a largest factor"
             )
         self._init(locals())
 
@@ -187,9 +192,24 @@ class CategoryAreaCrop(T.Augmentation):
             crop_type, crop_size: as in Detectron2's `RandomCrop`; "absolute" with (H, W) crops that
                 many pixels, or the whole side where the image is smaller.
             max_area, ignore_label: as in `choose_crop`.
+        Raises:
+            ProLabError: no such type, or a size that it cannot have.
         """
         super().__init__()
+        absolute = crop_type in ("absolute", "absolute_range")
+        if not absolute and crop_type not in ("relative", "relative_range"):
+            raise ProLabError(
+                f"INPUT.CROP.TYPE is {crop_type!r}: use 'absolute' (pixels), 'absolute_range', "
+                "'relative' (shares of the image) or 'relative_range'"
+            )
+        if not all(side == int(side) >= 1 if absolute else 0 < side <= 1 for side in crop_size):
+            raise ProLabError(
+                f"INPUT.CROP.SIZE is {list(crop_size)} with INPUT.CROP.TYPE {crop_type!r}: give "
+                + ("whole pixels" if absolute else "shares of the image up to 1")
+            )
         self._init(locals())
+        if absolute:
+            crop_size = [int(side) for side in crop_size]
         self._sizes = T.RandomCrop(crop_type, crop_size)
 
     def get_transform(self, image: np.ndarray, sem_seg: np.ndarray) -> Transform:
@@ -208,14 +228,21 @@ class CategoryAreaCrop(T.Augmentation):
         return y0, y0 + height, x0, x0 + width
 
 
-def build_augmentations(cfg, is_train: bool, ignore_label: int) -> list[T.Augmentation]:
+def build_augmentations(cfg: CfgNode, is_train: bool, ignore_label: int) -> list[T.Augmentation]:
     """The augmentations that a config asks for.
 
     In training: scale, crop, flip, photometric distortion. In testing: scale only.
+
+    Raises:
+        ProLabError: an option of INPUT is none of its values.
     """
     inputs = cfg.INPUT
     if not is_train:
-        return [ScaleIntoBox((inputs.MIN_SIZE_TEST,), inputs.MAX_SIZE_TEST)]
+        return [
+            ScaleIntoBox(
+                (inputs.MIN_SIZE_TEST,), inputs.MAX_SIZE_TEST, multiple=inputs.TEST_SIZE_MULTIPLE
+            )
+        ]
     augmentations: list[T.Augmentation] = [
         ScaleIntoBox(
             tuple(inputs.MIN_SIZE_TRAIN),
@@ -224,21 +251,17 @@ def build_augmentations(cfg, is_train: bool, ignore_label: int) -> list[T.Augmen
             inputs.MIN_SIZE_TRAIN_SAMPLING,
         )
     ]
-    if inputs.CROP.ENABLED:
+    crop = inputs.CROP
+    if crop.ENABLED:
         augmentations.append(
-            CategoryAreaCrop(
-                inputs.CROP.TYPE,
-                inputs.CROP.SIZE,
-                inputs.CROP.SINGLE_CATEGORY_MAX_AREA,
-                ignore_label,
-            )
+            CategoryAreaCrop(crop.TYPE, crop.SIZE, crop.SINGLE_CATEGORY_MAX_AREA, ignore_label)
         )
-    if inputs.RANDOM_FLIP != "none":
-        augmentations.append(
-            T.RandomFlip(
-                horizontal=inputs.RANDOM_FLIP == "horizontal",
-                vertical=inputs.RANDOM_FLIP == "vertical",
-            )
+    if inputs.RANDOM_FLIP in ("horizontal", "vertical"):
+        horizontal = inputs.RANDOM_FLIP == "horizontal"
+        augmentations.append(T.RandomFlip(horizontal=horizontal, vertical=not horizontal))
+    elif inputs.RANDOM_FLIP != "none":
+        raise ProLabError(
+            f"INPUT.RANDOM_FLIP is {inputs.RANDOM_FLIP!r}: use 'horizontal', 'vertical' or 'none'"
         )
     if inputs.PHOTOMETRIC_DISTORTION:
         augmentations.append(PhotometricDistortion(inputs.FORMAT))

@@ -139,8 +139,8 @@ class PhotometricDistortion(T.Augmentation):
         super().__init__()
         if image_format not in _TO_HSV:
             raise ProLabError(
-                f"image format {image_format!r}, INPUT.FORMAT: photometric distortion needs 'RGB' "
-                "or 'BGR'; choose one or set INPUT.PHOTOMETRIC_DISTORTION False"
+                f"INPUT.FORMAT is {image_format!r}: photometric distortion needs 'RGB' or 'BGR'; "
+                "choose one or set INPUT.PHOTOMETRIC_DISTORTION False"
             )
         self.image_format = image_format
 

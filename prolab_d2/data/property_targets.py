@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,17 +49,20 @@ class PropertyTargets:
         return PropertyTargets(self.mask.to(device), self.signatures.to(device), self.ignore_label)
 
 
-def make_property_targets(mask: Tensor, signatures: Tensor, ignore_label: int) -> PropertyTargets:
+def make_property_targets(
+    mask: Tensor | np.ndarray, signatures: Tensor | np.ndarray, ignore_label: int
+) -> PropertyTargets:
     """Checks a mask of category ids and pairs it with the signatures that its ids select.
 
     Args:
         mask: (H, W), any integer type; an int64 mask is used as it is, without a copy.
-        signatures: (N, K) bool; used as it is.
+        signatures: (N, K) bool; used as it is, without a copy.
         ignore_label: the id of pixels without a label, outside [0, N).
 
     Raises:
         ProLabError: wrong shape or type, `ignore_label` inside [0, N), or an id outside [0, N).
     """
+    mask, signatures = torch.as_tensor(mask), torch.as_tensor(signatures)
     if signatures.ndim != 2 or signatures.dtype != torch.bool:
         raise ProLabError(
             f"signatures of shape {tuple(signatures.shape)} and type {signatures.dtype}, property "
@@ -76,13 +80,11 @@ def make_property_targets(mask: Tensor, signatures: Tensor, ignore_label: int) -
             f"a value outside 0..{categories - 1}"
         )
     mask = mask.to(torch.int64)
-    if mask.numel():
-        labelled = mask.masked_fill(mask == ignore_label, 0)
-        low, high = (int(value) for value in labelled.aminmax())
-        if low < 0 or high >= categories:
-            unknown = low if low < 0 else high
-            raise ProLabError(
-                f"label id {unknown} in a mask for {categories} categories, property targets: ids "
-                f"are 0..{categories - 1} and {ignore_label} for unlabelled"
-            )
+    unknown = (mask < 0) | (mask >= categories)
+    unknown &= mask != ignore_label
+    if unknown.any():
+        raise ProLabError(
+            f"label id {int(mask[unknown][0])} in a mask for {categories} categories, property "
+            f"targets: ids are 0..{categories - 1} and {ignore_label} for unlabelled"
+        )
     return PropertyTargets(mask, signatures, ignore_label)
