@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+import cv2
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["Canvas", "Color", "line_height", "wrap"]
+__all__ = ["Canvas", "Color", "contact_sheet", "line_height", "text_width", "wrap"]
 
 Color = tuple[int, int, int]
 BLACK: Color = (20, 20, 20)
 WHITE: Color = (255, 255, 255)
+# Pixels between parts of a picture, and text sizes that can be read on a laptop.
+GAP = 16
+TITLE, TEXT, SMALL = 19, 15, 13
 
 
 @lru_cache(maxsize=32)
@@ -95,3 +101,49 @@ class Canvas:
     def picture(self) -> np.ndarray:
         """(height, width, 3) uint8 RGB."""
         return np.asarray(self._image).copy()
+
+
+def contact_sheet(
+    pictures: Sequence[np.ndarray],
+    titles: Sequence[str],
+    *,
+    columns: int = 4,
+    tile_width: int | None = None,
+) -> np.ndarray:
+    """Pictures in a grid, each under its title.
+
+    Args:
+        pictures: at least one RGB picture; sizes may differ.
+        titles: one for each.
+        columns: tiles in a row.
+        tile_width: pictures are resized to this width; None for the widest picture's.
+    """
+    width = tile_width or max(picture.shape[1] for picture in pictures)
+    tiles = [_to_width(picture, width) for picture in pictures]
+    wrapped = [wrap(title, SMALL, width) for title in titles]
+    columns = min(columns, len(tiles))
+    rows = [range(i, min(i + columns, len(tiles))) for i in range(0, len(tiles), columns)]
+    title_heights = [line_height(SMALL) * max(len(wrapped[i]) for i in row) + 4 for row in rows]
+    tile_heights = [max(tiles[i].shape[0] for i in row) for row in rows]
+    total = sum(title_heights) + sum(tile_heights) + GAP * (len(rows) + 1)
+    canvas = Canvas(columns * (width + GAP) + GAP, total)
+    y = GAP
+    for row, title_height, tile_height in zip(rows, title_heights, tile_heights, strict=True):
+        for column, i in enumerate(row):
+            x = GAP + column * (width + GAP)
+            # Titles stand directly on their picture, however many lines the others have.
+            first = y + title_height - 4 - line_height(SMALL) * len(wrapped[i])
+            canvas.lines(x, first, wrapped[i], SMALL)
+            canvas.paste(tiles[i], x, y + title_height)
+        y += title_height + tile_height + GAP
+    return canvas.picture()
+
+
+def _to_width(picture: np.ndarray, width: int) -> np.ndarray:
+    if picture.shape[1] == width:
+        return picture
+    height = max(1, math.floor(picture.shape[0] * width / picture.shape[1] + 0.5))
+    shrinks = width < picture.shape[1]
+    return cv2.resize(
+        picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    )

@@ -5,25 +5,22 @@ signature table and u the property activations divided by their length (the cosi
 the paper, section 3.3, taken apart). u is what inference averages over windows and resizes, so the
 shares add up to the score that decided the label.
 
-Shapes: K properties, N categories, h x w map size, H x W image size.
+Shapes: K properties, N categories.
 """
 
 from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from prolab_d2.errors import ProLabError
 from prolab_d2.label_space import LabelSpace
-from prolab_d2.modeling.resize import source_rows
 
-__all__ = ["Evidence", "Explanation", "explain_pixel", "sample_pixel"]
+__all__ = ["Evidence", "Explanation", "explain_pixel"]
 
 # A property counts as active from this fraction of the pixel's strongest activation on. With
 # "cosine_sigmoid" some property is nearly always at 1, so this means an activation above 0.5.
@@ -143,45 +140,3 @@ def _index(label_space: LabelSpace, category: str | int) -> int:
     names = ", ".join(label_space.categories[:12])
     more = ", ..." if label_space.num_categories > 12 else ""
     raise ProLabError(f"category {category!r} is not in the label space: use one of {names}{more}")
-
-
-def sample_pixel(maps: Tensor, x: int, y: int, sizes: Sequence[tuple[int, int]]) -> Tensor:
-    """The value that bilinear resizing of `maps` gives one pixel, without resizing the maps.
-
-    Args:
-        maps: (K, h, w), floating point.
-        x, y: column and row of the pixel in the last of `sizes`.
-        sizes: (height, width) after each resize in turn: those of the path that made the labels.
-    Returns:
-        (K,) float64, on the device of the maps.
-    Raises:
-        ProLabError: the pixel lies outside the image.
-    """
-    height, width = sizes[-1]
-    if not (0 <= x < width and 0 <= y < height):
-        raise ProLabError(
-            f"pixel {x},{y} lies outside the image of {width} x {height} pixels: use x from 0 to "
-            f"{width - 1} and y from 0 to {height - 1}"
-        )
-    rows, row_weights = _axis_weights([maps.shape[1], *(size[0] for size in sizes)], y)
-    columns, column_weights = _axis_weights([maps.shape[2], *(size[1] for size in sizes)], x)
-    patch = maps[:, rows][:, :, columns].double()
-    row_weights = row_weights.to(maps.device)
-    return torch.einsum("krc,r,c->k", patch, row_weights, column_weights.to(maps.device))
-
-
-def _axis_weights(sizes: Sequence[int], index: int) -> tuple[list[int], Tensor]:
-    """Positions along sizes[0], and their weights, that position `index` of sizes[-1] reads."""
-    weights = {index: 1.0}
-    for source, target in zip(reversed(sizes[:-1]), reversed(sizes[1:]), strict=True):
-        if source == target:
-            continue
-        gathered: dict[int, float] = {}
-        for position, weight in weights.items():
-            lower, upper, fraction = (
-                value.item() for value in source_rows(source, target, position, position + 1)
-            )
-            gathered[lower] = gathered.get(lower, 0.0) + weight * (1 - fraction)
-            gathered[upper] = gathered.get(upper, 0.0) + weight * fraction
-        weights = gathered
-    return list(weights), torch.tensor(list(weights.values()), dtype=torch.float64)

@@ -9,21 +9,34 @@ Shapes: K properties, N categories, h x w map size, H x W image size.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import cv2
 import matplotlib
 import numpy as np
 from detectron2.data.catalog import Metadata
-from detectron2.utils.visualizer import Visualizer
+from detectron2.utils.visualizer import VisImage, Visualizer, random_color
+from matplotlib.colors import to_rgb
 from matplotlib.transforms import Bbox
 
-from prolab_d2.canvas import Canvas, Color, line_height, text_width, wrap
+from prolab_d2.canvas import (
+    GAP,
+    SMALL,
+    TEXT,
+    TITLE,
+    Canvas,
+    Color,
+    contact_sheet,
+    line_height,
+    text_width,
+    wrap,
+)
 from prolab_d2.colors import distinct_colors
 from prolab_d2.explain import Evidence, Explanation
 
 __all__ = [
+    "SegmentationVisualizer",
     "contact_sheet",
     "draw_explanation",
     "draw_segmentation",
@@ -32,8 +45,6 @@ __all__ = [
 ]
 
 SMALLEST_LONG_SIDE = 900
-GAP = 16
-TITLE, TEXT, SMALL = 19, 15, 13
 PANEL_WIDTH = 470
 # Of Okabe and Ito's palette, made to be told apart with every kind of colour vision.
 SUPPORTS, UNEXPECTED, NEUTRAL = (0, 114, 178), (230, 159, 0), (215, 215, 215)
@@ -41,6 +52,7 @@ MUTED = (95, 95, 95)
 HEAT = "inferno"  # black to yellow, lightness rises evenly
 # Regions below this part of the picture get no name, unless nothing else shows their category.
 NAMED_AREA, NAMED_LARGEST_AREA = 0.06, 0.003
+EDGE_ALPHA = 0.9
 
 
 def label_metadata(
@@ -56,6 +68,97 @@ def label_metadata(
     return Metadata().set(
         stuff_classes=list(categories), stuff_colors=[tuple(map(int, c)) for c in chosen]
     )
+
+
+class SegmentationVisualizer(Visualizer):
+    """Detectron2's Visualizer with even colours and names that keep clear of one another.
+
+    The original outlines only regions without holes, and writes a name over another one or over
+    the border of a neighbouring region.
+    """
+
+    def draw_sem_seg(
+        self, sem_seg: np.ndarray, area_threshold: int | None = None, alpha: float = 0.55
+    ) -> VisImage:
+        """Colours and names the categories of a (H, W) map of ids; others stay as they are.
+
+        Args:
+            area_threshold: regions with fewer pixels get no name; by default it depends on the
+                size of the image.
+            alpha: opacity of the colours.
+        """
+        self._colors = np.zeros((*sem_seg.shape, 4), dtype=np.float32)
+        self._places: list[_Place] = []
+        super().draw_sem_seg(sem_seg, area_threshold, alpha)
+        edges = np.zeros(sem_seg.shape, dtype=bool)
+        edges[:, 1:] |= sem_seg[:, 1:] != sem_seg[:, :-1]
+        edges[1:] |= sem_seg[1:] != sem_seg[:-1]
+        self._colors[edges & (self._colors[..., 3] > 0), 3] = EDGE_ALPHA
+        extent = (0, self.output.width, self.output.height, 0)
+        self.output.ax.imshow(self._colors, extent=extent, interpolation="nearest")
+        self._draw_names()
+        return self.output
+
+    def draw_binary_mask(
+        self,
+        binary_mask: np.ndarray,
+        color: Any = None,
+        *,
+        edge_color: Any = None,
+        text: str | None = None,
+        alpha: float = 0.5,
+        area_threshold: int | None = None,
+    ) -> VisImage:
+        """One category of `draw_sem_seg`: its colour and the places of its name."""
+        color = to_rgb(random_color(rgb=True, maximum=1) if color is None else color)
+        self._colors[binary_mask > 0] = (*color, alpha)
+        for area, x, y in _regions(binary_mask, area_threshold):
+            self._places.append(_Place(area, x, y, text or "", color))
+        return self.output
+
+    def _draw_names(self) -> None:
+        renderer = self.output.canvas.get_renderer()
+        frame = self.output.ax.get_window_extent(renderer)
+        taken: list[Bbox] = []
+        for place in sorted(self._places, key=lambda place: -place.area):
+            light = tuple((1 + channel) / 2 for channel in place.color)
+            self.draw_text(place.text, (place.x, place.y), color=light)
+            text = self.output.ax.texts[-1]
+            text.set_verticalalignment("center")
+            box = text.get_window_extent(renderer).padded(2)
+            # A name that leaves the picture moves inwards.
+            right = max(frame.x0 - box.x0, 0) + min(frame.x1 - box.x1, 0)
+            up = max(frame.y0 - box.y0, 0) + min(frame.y1 - box.y1, 0)
+            scale = self.output.scale
+            text.set_position((place.x + right / scale, place.y - up / scale))
+            box = box.translated(right, up)
+            if any(box.overlaps(other) for other in taken):
+                text.remove()
+            else:
+                taken.append(box)
+
+
+class _Place(NamedTuple):
+    area: int
+    x: int
+    y: int
+    text: str
+    color: tuple[float, float, float]
+
+
+def _regions(mask: np.ndarray, threshold: int | None) -> Iterator[tuple[int, int, int]]:
+    """(area, x, y) of the regions to name, at the point farthest from their border."""
+    padded = np.pad(mask, 1).astype(np.uint8)
+    number, components, stats, _ = cv2.connectedComponentsWithStats(padded, connectivity=4)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    for component in range(1, number):
+        area = int(areas[component - 1])
+        limit = NAMED_LARGEST_AREA if area == areas.max() else NAMED_AREA
+        if area < (limit * mask.size if threshold is None else threshold):
+            continue
+        depth = cv2.distanceTransform((components == component).astype(np.uint8), cv2.DIST_L2, 3)
+        y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+        yield area, int(x) - 1, int(y) - 1
 
 
 def draw_segmentation(
@@ -78,22 +181,15 @@ def draw_segmentation(
         enlarge: bring small images to a size at which names can be read; without, the picture has
             the size of the image (as a frame of a video must).
     """
+    labels = labels.astype(np.int32)
     if enlarge:
         factor = _enlargement(labels.shape)
         size = (round(labels.shape[1] * factor), round(labels.shape[0] * factor))
         image = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
-        labels = _resize_labels(labels, size)
-    areas = _areas(labels, len(metadata.stuff_classes))
-    visualizer = Visualizer(image, metadata)
-    for category in areas:
-        color = tuple(channel / 255 for channel in metadata.stuff_colors[category])
-        mask = (labels == category).astype(np.uint8)
-        visualizer.draw_binary_mask(mask, color=color, edge_color=color, alpha=alpha)
-    _draw_names(visualizer, labels, areas, metadata)
-    picture = visualizer.get_output().get_image()
+        labels = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    picture = SegmentationVisualizer(image, metadata).draw_sem_seg(labels, alpha=alpha).get_image()
     if legend:
-        strip = _legend(picture.shape[1], areas, metadata)
-        picture = np.concatenate([picture, strip], axis=0)
+        picture = np.concatenate([picture, _legend(labels, picture.shape[1], metadata)], axis=0)
     return picture
 
 
@@ -101,62 +197,14 @@ def _enlargement(size: tuple[int, int]) -> float:
     return max(1.0, SMALLEST_LONG_SIDE / max(size))
 
 
-def _resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return cv2.resize(labels.astype(np.int32), size, interpolation=cv2.INTER_NEAREST_EXACT)
-
-
-def _areas(labels: np.ndarray, categories: int) -> dict[int, float]:
-    """Category -> share of the picture, largest first."""
+def _legend(labels: np.ndarray, width: int, metadata: Metadata) -> np.ndarray:
+    """A strip of colour patches, names and areas, largest first, in as many rows as it needs."""
     ids, counts = np.unique(labels, return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    return {int(ids[i]): counts[i] / labels.size for i in order if 0 <= ids[i] < categories}
-
-
-def _draw_names(
-    visualizer: Visualizer, labels: np.ndarray, areas: dict[int, float], metadata: Metadata
-) -> None:
-    """Writes each name inside its regions, where it covers no other name."""
-    taken: list[Bbox] = []
-    places = [place for category in areas for place in _regions(labels, category)]
-    renderer = visualizer.output.canvas.get_renderer()
-    frame = visualizer.output.ax.get_window_extent(renderer)
-    for _, category, x, y in sorted(places, reverse=True):
-        color = visualizer._change_color_brightness(
-            tuple(c / 255 for c in metadata.stuff_colors[category]), brightness_factor=0.7
-        )
-        visualizer.draw_text(metadata.stuff_classes[category], (x, y), color=color)
-        text = visualizer.output.ax.texts[-1]
-        text.set_verticalalignment("center")
-        box = text.get_window_extent(renderer).padded(2)
-        # A name at the border moves inwards.
-        right = max(frame.x0 - box.x0, 0) + min(frame.x1 - box.x1, 0)
-        up = max(frame.y0 - box.y0, 0) + min(frame.y1 - box.y1, 0)
-        text.set_position((x + right, y - up))
-        box = box.translated(right, up)
-        if any(box.overlaps(other) for other in taken):
-            text.remove()
-        else:
-            taken.append(box)
-
-
-def _regions(labels: np.ndarray, category: int) -> Iterator[tuple[int, int, int, int]]:
-    """(area, category, x, y) of the regions to name, with the point farthest from their border."""
-    mask = np.pad(labels == category, 1).astype(np.uint8)
-    number, components, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
-    areas = stats[1:, cv2.CC_STAT_AREA]
-    for component in range(1, number):
-        area = int(areas[component - 1])
-        limit = NAMED_LARGEST_AREA if area == areas.max() else NAMED_AREA
-        if area < limit * labels.size:
-            continue
-        depth = cv2.distanceTransform((components == component).astype(np.uint8), cv2.DIST_L2, 3)
-        y, x = np.unravel_index(int(depth.argmax()), depth.shape)
-        yield area, category, int(x) - 1, int(y) - 1
-
-
-def _legend(width: int, areas: dict[int, float], metadata: Metadata) -> np.ndarray:
-    """A strip of colour patches, names and areas, in as many rows as it needs."""
-    entries = [(c, f"{metadata.stuff_classes[c]} {100 * a:.0f} %") for c, a in areas.items()]
+    entries = [
+        (int(ids[i]), f"{metadata.stuff_classes[ids[i]]} {_percent(counts[i] / labels.size)}")
+        for i in np.argsort(-counts, kind="stable")
+        if 0 <= ids[i] < len(metadata.stuff_classes)
+    ]
     row, patch = line_height(TEXT) + 8, TEXT + 3
     places: list[tuple[int, int]] = []
     x, y = GAP, GAP // 2
@@ -171,6 +219,10 @@ def _legend(width: int, areas: dict[int, float], metadata: Metadata) -> np.ndarr
         canvas.rectangle(x, y + 4, patch, patch, metadata.stuff_colors[category], MUTED)
         canvas.text(x + patch + 8, y + row // 2, text, TEXT, anchor="lm")
     return canvas.picture()
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.005 else "< 1 %"
 
 
 def draw_explanation(
@@ -312,7 +364,9 @@ def _heat_tile(grey: np.ndarray, heat: np.ndarray) -> np.ndarray:
     size = (grey.shape[1], grey.shape[0])
     heat = cv2.resize(np.clip(heat, 0, 1), size, interpolation=cv2.INTER_LINEAR)
     colors = matplotlib.colormaps[HEAT](heat)[..., :3] * 255
-    return (0.75 * colors + 0.25 * grey[..., None]).round().astype(np.uint8)
+    # The photograph stays visible where nothing is active and hardly tints the colours.
+    light = grey[..., None] / 255
+    return np.clip(colors * (0.7 + 0.3 * light) + 38 * light, 0, 255).round().astype(np.uint8)
 
 
 def _color_bar(width: int, largest: float) -> np.ndarray:
@@ -325,49 +379,3 @@ def _color_bar(width: int, largest: float) -> np.ndarray:
     canvas.paste(np.repeat(ramp, thickness, axis=0).astype(np.uint8), start, GAP)
     canvas.text(start + length + 8, middle, f"{largest:.3g}", TEXT, anchor="lm")
     return canvas.picture()
-
-
-def contact_sheet(
-    pictures: Sequence[np.ndarray],
-    titles: Sequence[str],
-    *,
-    columns: int = 4,
-    tile_width: int | None = None,
-) -> np.ndarray:
-    """Pictures in a grid, each under its title.
-
-    Args:
-        pictures: at least one RGB picture; sizes may differ.
-        titles: one for each.
-        columns: tiles in a row.
-        tile_width: pictures are resized to this width; None for the widest picture's.
-    """
-    width = tile_width or max(picture.shape[1] for picture in pictures)
-    tiles = [_to_width(picture, width) for picture in pictures]
-    wrapped = [wrap(title, SMALL, width) for title in titles]
-    columns = min(columns, len(tiles))
-    rows = [range(i, min(i + columns, len(tiles))) for i in range(0, len(tiles), columns)]
-    title_heights = [line_height(SMALL) * max(len(wrapped[i]) for i in row) + 4 for row in rows]
-    tile_heights = [max(tiles[i].shape[0] for i in row) for row in rows]
-    total = sum(title_heights) + sum(tile_heights) + GAP * (len(rows) + 1)
-    canvas = Canvas(columns * (width + GAP) + GAP, total)
-    y = GAP
-    for row, title_height, tile_height in zip(rows, title_heights, tile_heights, strict=True):
-        for column, i in enumerate(row):
-            x = GAP + column * (width + GAP)
-            # Titles stand directly on their picture, however many lines the others have.
-            first = y + title_height - 4 - line_height(SMALL) * len(wrapped[i])
-            canvas.lines(x, first, wrapped[i], SMALL)
-            canvas.paste(tiles[i], x, y + title_height)
-        y += title_height + tile_height + GAP
-    return canvas.picture()
-
-
-def _to_width(picture: np.ndarray, width: int) -> np.ndarray:
-    if picture.shape[1] == width:
-        return picture
-    height = max(1, math.floor(picture.shape[0] * width / picture.shape[1] + 0.5))
-    shrinks = width < picture.shape[1]
-    return cv2.resize(
-        picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    )
