@@ -1,0 +1,1 @@
+"""The parts of `tools/install_detectron2.py`; standard library only."""
