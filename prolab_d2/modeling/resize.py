@@ -1,6 +1,8 @@
 """Bilinear resizing in bands of rows, so that a full-size map never has to exist at once.
 
-Shapes: C channels, h x w source size, H x W target size.
+Everywhere `align_corners=False`: output row y reads the source at max(0, (y + 0.5) h / H - 0.5).
+
+Shapes: B batch, C channels, h x w source size, H x W target size.
 """
 
 from __future__ import annotations
@@ -9,23 +11,40 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["resize_band", "source_rows"]
+__all__ = ["resize_band", "resize_matrix", "source_range", "source_rows"]
 
 
 def source_rows(
     source: int, target: int, start: int, stop: int, device: torch.device | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Source rows that target rows [start, stop) read (`align_corners=False`).
+    """Source rows that target rows [start, stop) read.
 
     Returns:
-        lower (stop - start,) int64, upper (stop - start,) int64 and the weight of upper, float32
+        lower (stop - start,) int64, upper (stop - start,) int64 and the weight of upper, float64
         in [0, 1).
     """
     rows = torch.arange(start, stop, device=device, dtype=torch.float64)
     position = ((rows + 0.5) * (source / target) - 0.5).clamp_(min=0)
     lower = position.floor().long().clamp_(max=source - 1)
     upper = (lower + 1).clamp_(max=source - 1)
-    return lower, upper, (position - lower).float()
+    return lower, upper, position - lower
+
+
+def source_range(source: int, target: int, start: int, stop: int) -> tuple[int, int]:
+    """First source row that target rows [start, stop) read, and the one after the last."""
+    first, last = (max(0.0, (row + 0.5) * (source / target) - 0.5) for row in (start, stop - 1))
+    return min(int(first), source - 1), min(int(last) + 2, source)
+
+
+def resize_matrix(
+    source: int, target: int, dtype: torch.dtype, device: torch.device | None = None
+) -> Tensor:
+    """The resize along one axis as a matrix (target, source): two weights per row, sum 1."""
+    lower, upper, weight = source_rows(source, target, 0, target, device)
+    matrix = torch.zeros(target, source, dtype=torch.float64, device=device)
+    matrix.scatter_add_(1, lower[:, None], 1 - weight[:, None])
+    matrix.scatter_add_(1, upper[:, None], weight[:, None])
+    return matrix.to(dtype)
 
 
 def resize_band(
@@ -39,17 +58,21 @@ def resize_band(
         part: (first, total) if `x` holds only the source rows from `first` on, of `total` rows;
             all rows that the band reads must be there.
     Returns:
-        (B, C, stop - start, W). The result does not depend on how the rows are cut into bands.
+        (B, C, stop - start, W) in channels-last memory: on a CPU several times as fast. The result
+        does not depend on how the rows are cut into bands.
     """
     height, width = size
     first, total = (0, x.shape[2]) if part is None else part
-    if (total, x.shape[3]) == (height, width):
-        return x[:, :, start - first : stop - first]
-    # On CPU first: reading the bounds there does not wait for a GPU.
-    lower, upper, weight = source_rows(total, height, start, stop)
-    bottom, top = int(lower[0]), int(upper[-1]) + 1
-    x = x[:, :, bottom - first : top - first]
-    if width != x.shape[3]:
-        x = F.interpolate(x, size=(top - bottom, width), mode="bilinear", align_corners=False)
-    lower, upper = (lower - bottom).to(x.device), (upper - bottom).to(x.device)
-    return torch.lerp(x[:, :, lower], x[:, :, upper], weight.to(x)[:, None])
+    if total == height:
+        rows = x[:, :, start - first : stop - first].permute(0, 2, 3, 1).contiguous()
+    else:
+        # On the CPU first: reading the bounds there does not wait for a GPU.
+        lower, upper, weight = source_rows(total, height, start, stop)
+        bottom, top = int(lower[0]), int(upper[-1]) + 1
+        x = x[:, :, bottom - first : top - first].permute(0, 2, 3, 1).contiguous()
+        lower, upper = (lower - bottom).to(x.device), (upper - bottom).to(x.device)
+        rows = torch.lerp(x[:, lower], x[:, upper], weight.to(x)[:, None, None])
+    rows = rows.permute(0, 3, 1, 2)
+    if width == rows.shape[3]:
+        return rows
+    return F.interpolate(rows, size=(stop - start, width), mode="bilinear", align_corners=False)
