@@ -265,12 +265,11 @@ class PropertySpace(nn.Module):
 def _mean_over_ranks(count: Tensor, training: bool) -> Tensor:
     """Mean of `count` over all processes, so that averaged gradients weigh every pixel alike."""
     distributed = torch.distributed
-    if training and torch.is_grad_enabled() and distributed.is_available():
-        if distributed.is_initialized() and distributed.get_world_size() > 1:
-            count = count.clone()
-            distributed.all_reduce(count)
-            return count / distributed.get_world_size()
-    return count
+    if not (training and distributed.is_available() and distributed.is_initialized()):
+        return count
+    total = count.clone()
+    distributed.all_reduce(total)
+    return total / distributed.get_world_size()
 
 
 def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -58,21 +58,17 @@ def resize_band(
         part: (first, total) if `x` holds only the source rows from `first` on, of `total` rows;
             all rows that the band reads must be there.
     Returns:
-        (B, C, stop - start, W) in channels-last memory: on a CPU several times as fast. The result
-        does not depend on how the rows are cut into bands.
+        (B, C, stop - start, W). The result does not depend on how the rows are cut into bands.
     """
     height, width = size
     first, total = (0, x.shape[2]) if part is None else part
-    if total == height:
-        rows = x[:, :, start - first : stop - first].permute(0, 2, 3, 1).contiguous()
-    else:
-        # On the CPU first: reading the bounds there does not wait for a GPU.
-        lower, upper, weight = source_rows(total, height, start, stop)
-        bottom, top = int(lower[0]), int(upper[-1]) + 1
-        x = x[:, :, bottom - first : top - first].permute(0, 2, 3, 1).contiguous()
-        lower, upper = (lower - bottom).to(x.device), (upper - bottom).to(x.device)
-        rows = torch.lerp(x[:, lower], x[:, upper], weight.to(x)[:, None, None])
-    rows = rows.permute(0, 3, 1, 2)
-    if width == rows.shape[3]:
-        return rows
-    return F.interpolate(rows, size=(stop - start, width), mode="bilinear", align_corners=False)
+    if (total, x.shape[3]) == (height, width):
+        return x[:, :, start - first : stop - first]
+    # On CPU first: reading the bounds there does not wait for a GPU.
+    lower, upper, weight = source_rows(total, height, start, stop)
+    bottom, top = int(lower[0]), int(upper[-1]) + 1
+    x = x[:, :, bottom - first : top - first]
+    if width != x.shape[3]:
+        x = F.interpolate(x, size=(top - bottom, width), mode="bilinear", align_corners=False)
+    lower, upper = (lower - bottom).to(x.device), (upper - bottom).to(x.device)
+    return torch.lerp(x[:, :, lower], x[:, :, upper], weight.to(x)[:, None])
