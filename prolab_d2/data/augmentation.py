@@ -175,7 +175,7 @@ def choose_crop(
         counts = np.bincount(sem_seg[y0:y1, x0:x1].ravel())
         if ignore_label < counts.size:
             counts[ignore_label] = 0
-        if np.count_nonzero(counts) > 1 and counts.max() < max_area * counts.sum():
+        if np.count_nonzero(counts) > 1 and counts.max() / counts.sum() < max_area:
             return box
         box = draw()
     return box

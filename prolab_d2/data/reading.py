@@ -18,7 +18,14 @@ from PIL import Image
 
 from prolab_d2.errors import ProLabError
 
-__all__ = ["LabelIds", "default_ignore_label", "read_image", "read_mask", "read_sem_seg"]
+__all__ = [
+    "LabelIds",
+    "check_mask_size",
+    "default_ignore_label",
+    "read_image",
+    "read_mask",
+    "read_sem_seg",
+]
 
 # What Pillow raises for damaged files, depending on the format and on where the damage lies.
 _UNREADABLE = (
@@ -165,13 +172,22 @@ def read_sem_seg(
         ProLabError: unusable file, another size than the image, or an unknown label id.
     """
     mask = read_mask(file_name)
-    if image_size is not None and mask.shape != image_size:
+    if image_size is not None:
+        check_mask_size(mask, image_size, file_name)
+    return label_ids.decode(mask, file_name)
+
+
+def check_mask_size(mask: np.ndarray, image_size: tuple[int, int], file_name: str | Path) -> None:
+    """
+    Raises:
+        ProLabError: the mask has not the (H, W) of its image.
+    """
+    if mask.shape != image_size:
         height, width = image_size
         raise ProLabError(
             f"mask of {mask.shape[1]} x {mask.shape[0]} pixels for an image of {width} x {height}, "
             f"{file_name}: make both the same size (an image is turned by its EXIF orientation)"
         )
-    return label_ids.decode(mask, file_name)
 
 
 def _missing(kind: str, file_name: str | Path) -> ProLabError:

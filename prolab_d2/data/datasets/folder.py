@@ -9,6 +9,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,15 +21,39 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from prolab_d2.data.datasets.categories import read_categories
 from prolab_d2.errors import ProLabError
 
-__all__ = ["IMAGE_SUFFIXES", "list_split", "pair_files", "register_dataset", "register_folder"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "SplitFiles",
+    "find_splits",
+    "list_split",
+    "pair_files",
+    "register_dataset",
+    "register_folder",
+    "scan_files",
+]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+
+@dataclass
+class SplitFiles:
+    """What was found of a split.
+
+    Attributes:
+        entries: Detectron2 entries: file_name, image_id and, with masks, sem_seg_file_name.
+        problems: one sentence about each image that cannot be an entry.
+        masks_without_image: mask files that no entry uses.
+    """
+
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    masks_without_image: list[Path] = field(default_factory=list)
 
 
 def register_folder(root: str | Path, name: str | None = None) -> dict[str, str]:
     """Registers the splits of a data set folder; the images are listed when they are needed.
 
-    May be called again at any time; it takes the place of a built-in data set of the same name.
+    May be called again at any time; takes the place of another data set of the same name.
 
     Args:
         root: the folder (see above).
@@ -34,8 +61,7 @@ def register_folder(root: str | Path, name: str | None = None) -> dict[str, str]
     Returns:
         Split -> name in Detectron2's catalogs, `<name>_sem_seg_<split>`.
     Raises:
-        ProLabError: the folder is missing or has no split or no list of categories, or another
-            folder is registered under this name.
+        ProLabError: the folder is missing or has no split or no list of categories.
     """
     root = Path(root)
     if not root.is_dir():
@@ -44,14 +70,13 @@ def register_folder(root: str | Path, name: str | None = None) -> dict[str, str]
     categories = read_categories(root)
     name = name or root.resolve().name
     registered = {split: f"{name}_sem_seg_{split}" for split in splits}
-    for full_name in registered.values():
-        other = MetadataCatalog.get(full_name).get("folder_root", None)
-        if full_name in DatasetCatalog and other not in (None, str(root.resolve())):
-            raise ProLabError(
-                f"data set name {full_name} already stands for {other}, {root}: rename one of the "
-                "folders or give register_folder() a name"
-            )
     for split, full_name in registered.items():
+        former = _root_of(full_name)
+        if former not in (None, str(root.resolve())):
+            logging.getLogger(__name__).warning(
+                f"{full_name} stands for {root} from now on, not for {former}; call "
+                "register_folder() with a name to use both"
+            )
         register_dataset(
             full_name,
             partial(list_split, root, split),
@@ -61,6 +86,13 @@ def register_folder(root: str | Path, name: str | None = None) -> dict[str, str]
             sem_seg_root=str(root / "annotations" / split),
         )
     return registered
+
+
+def _root_of(full_name: str) -> str | None:
+    """The folder that is registered under a name, None for other data sets and unused names."""
+    if full_name not in DatasetCatalog:
+        return None
+    return MetadataCatalog.get(full_name).get("folder_root", None)
 
 
 def register_dataset(name: str, load: Any, **metadata: Any) -> None:
@@ -99,53 +131,77 @@ def list_split(root: str | Path, split: str) -> list[dict[str, Any]]:
     Raises:
         ProLabError: as `pair_files`.
     """
-    root = Path(root)
+    return pair_files(*split_folders(Path(root), split))
+
+
+def split_folders(root: Path, split: str) -> tuple[Path, Path | None]:
+    """The folders of a split's images and, where it has one, of its masks."""
     masks = root / "annotations" / split
-    return pair_files(root / "images" / split, masks if masks.is_dir() else None)
+    return root / "images" / split, masks if masks.is_dir() else None
 
 
 def pair_files(images: Path, masks: Path | None) -> list[dict[str, Any]]:
-    """Pairs the images below one folder with the masks of the same name below another.
+    """Entries of a split whose files are all in order, see `scan_files`.
 
-    Returns:
-        Detectron2 entries: file_name, image_id and, with `masks`, sem_seg_file_name.
     Raises:
         ProLabError: no image, an image without a mask, or two images of one name.
     """
-    files = find_images(images)
-    if not files:
+    found = scan_files(images, masks)
+    if found.problems:
+        more = len(found.problems) - 1
         raise ProLabError(
+            found.problems[0]
+            + (f" ({more} more; tools/check_dataset.py lists them)" if more else "")
+        )
+    return found.entries
+
+
+def scan_files(images: Path, masks: Path | None) -> SplitFiles:
+    """Pairs the images below one folder with the masks of the same name below another.
+
+    Args:
+        masks: None for images without masks.
+    """
+    files = find_files(images, IMAGE_SUFFIXES)
+    found = SplitFiles()
+    if not files:
+        found.problems.append(
             f"empty split, {images}: put images there ({', '.join(IMAGE_SUFFIXES)}) or remove it"
         )
-    have = set() if masks is None else {p.relative_to(masks) for p in masks.rglob("*.png")}
-    entries: list[dict[str, Any]] = []
+    without_image = set() if masks is None else set(find_files(masks, (".png",)))
     seen: dict[str, Path] = {}
     for file in files:
-        relative = file.relative_to(images).with_suffix("")
-        image_id = relative.as_posix()
+        image_id = file.relative_to(images).with_suffix("").as_posix()
         if image_id in seen:
-            raise ProLabError(
+            found.problems.append(
                 f"two images of one name, {seen[image_id]} and {file}: their masks would be the "
                 "same file; rename one"
             )
+            continue
         seen[image_id] = file
         entry = {"file_name": str(file), "image_id": image_id}
         if masks is not None:
-            mask = relative.with_name(relative.name + ".png")
-            if mask not in have:
-                raise ProLabError(
-                    f"image without a mask, {file}: {masks / mask} is missing; add it or remove "
-                    "the image"
+            mask = masks / f"{image_id}.png"
+            if mask not in without_image:
+                found.problems.append(
+                    f"image without a mask, {file}: {mask} is missing; add it or remove the image"
                 )
-            entry["sem_seg_file_name"] = str(masks / mask)
-        entries.append(entry)
-    return entries
+                continue
+            without_image.remove(mask)
+            entry["sem_seg_file_name"] = str(mask)
+        found.entries.append(entry)
+    found.masks_without_image.extend(sorted(without_image))
+    return found
 
 
-def find_images(folder: Path) -> list[Path]:
-    """All image files below a folder, sorted; hidden files are left out."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "." and path.is_file()
-    )
+def find_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """Files below a folder whose names end so (in any case), sorted; hidden ones are left out."""
+    found = []
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if name[0] != "."]
+        found += [
+            Path(parent, name)
+            for name in names
+            if name[0] != "." and name.lower().endswith(suffixes)
+        ]
+    return sorted(found)
