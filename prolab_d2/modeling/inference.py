@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from prolab_d2.errors import ProLabError
-from prolab_d2.modeling.resize import resize_band, source_rows
+from prolab_d2.modeling.resize import resize_band, resize_columns, resize_rows, source_rows
 
 __all__ = [
     "Maps",
@@ -48,7 +48,7 @@ Forward = Callable[[Tensor], Tensor]
 
 # A band of rows takes about this many bytes: it stays in the cache of a CPU, and is large enough
 # to keep a GPU busy.
-BAND_BYTES = {"cpu": 1 << 20, "default": 1 << 27}
+BAND_BYTES = {"cpu": 1 << 21, "default": 1 << 27}
 # Categories are weighted and resized in groups of this size: memory does not grow with N.
 CATEGORY_GROUP = 256
 
@@ -103,11 +103,6 @@ class Tile:
     box: Box
     padded_size: Size
 
-    def rows(self, start: int, stop: int) -> Tensor:
-        """(B, M, stop - start, x2 - x1): rows of the window in pixels, padding cut off."""
-        rows = resize_band(self.values, self.padded_size, start, stop)
-        return rows[..., : self.box[3] - self.box[1]]
-
 
 @dataclass(frozen=True)
 class Maps:
@@ -136,34 +131,43 @@ class Maps:
 
     def weighted(self, weights: Tensor) -> Maps:
         """Maps with N channels: `weights` (N, M) times the channels of every pixel."""
-        return self.map_values(lambda values: F.conv2d(values, weights[:, :, None, None]))
+        return self.map_values(lambda values: _weighted(values, weights))
 
-    def rows(self, start: int, stop: int) -> Tensor:
+    def bands(self, size: Size) -> Iterator[tuple[int, Tensor]]:
+        """Yields (first row, (B, M, rows, width)) of the maps resized to `size`, top to bottom."""
+        step = self._band_height(size)
+        for start in range(0, size[0], step):
+            yield start, self.band(size, start, min(start + step, size[0]))
+
+    def band(self, size: Size, start: int, stop: int) -> Tensor:
+        """(B, M, stop - start, width): rows of the averaged maps, resized to `size`."""
+        height, width = self.image_size
+        lower, upper, _ = source_rows(height, size[0], start, stop)
+        first, last = int(lower[0]), int(upper[-1]) + 1
+        if size[0] == height:
+            first, last = start, stop
+        if len(self.tiles) > 1:
+            rows = resize_rows(self._averaged(first, last), size[0], start, stop, (first, height))
+            return resize_columns(rows, size[1])
+        # One window: rows are resized twice while they are still narrow, columns afterwards.
+        tile = self.tiles[0]
+        rows = resize_rows(tile.values, tile.padded_size[0], first, last)
+        rows = resize_rows(rows, size[0], start, stop, (first, height))
+        columns = resize_columns(rows, tile.padded_size[1])[..., :width]
+        return resize_columns(columns, size[1])
+
+    def _averaged(self, start: int, stop: int) -> Tensor:
         """(B, M, stop - start, W): rows of the image-size maps, averaged over the windows."""
-        if len(self.tiles) == 1:
-            return self.tiles[0].rows(start, stop)
         values = self.tiles[0].values
-        total = values.new_zeros((*values.shape[:2], stop - start, self.image_size[1]))
+        shape = (values.shape[0], stop - start, self.image_size[1], self.num_channels)
+        total = values.new_zeros(shape).permute(0, 3, 1, 2)
         for tile in self.tiles:
             y1, x1, y2, x2 = tile.box
             first, last = max(start, y1), min(stop, y2)
             if first < last:
-                total[:, :, first - start : last - start, x1:x2] += tile.rows(first - y1, last - y1)
+                rows = resize_band(tile.values, tile.padded_size, first - y1, last - y1)
+                total[:, :, first - start : last - start, x1:x2] += rows[..., : x2 - x1]
         return total.div_(self.windows_per_pixel[start:stop])
-
-    def bands(self, size: Size) -> Iterator[tuple[int, Tensor]]:
-        """Yields (first row, (B, M, rows, width)) of the maps resized to `size`, top to bottom."""
-        height = self.image_size[0]
-        step = self._band_height(size)
-        for start in range(0, size[0], step):
-            stop = min(start + step, size[0])
-            if size == self.image_size:
-                yield start, self.rows(start, stop)
-                continue
-            lower, upper, _ = source_rows(height, size[0], start, stop)
-            first = int(lower[0])
-            rows = self.rows(first, int(upper[-1]) + 1)
-            yield start, resize_band(rows, size, start, stop, part=(first, height))
 
     def _band_height(self, size: Size) -> int:
         values = self.tiles[0].values
@@ -172,6 +176,15 @@ class Maps:
         budget = BAND_BYTES.get(values.device.type, BAND_BYTES["default"])
         height = budget / (row_bytes * max(1.0, self.image_size[0] / size[0]))
         return min(max(int(height), 4), size[0])
+
+
+def _weighted(values: Tensor, weights: Tensor) -> Tensor:
+    """(B, M, h, w) times (N, M) gives (B, N, h, w) in channels-last memory, float32 throughout."""
+    batch, _, height, width = values.shape
+    pixels = values.permute(0, 2, 3, 1).flatten(1, 2)
+    with torch.autocast(values.device.type, enabled=False):
+        result = torch.matmul(pixels, weights.t())
+    return result.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
 def predict_maps(
@@ -244,11 +257,11 @@ def category_score_maps(maps: Maps, size: Size, weights: Tensor | None = None) -
         size: height and width of the answer, usually of the original image.
         weights: (N, M), for instance `PropertySpace.category_weights` with unit activations.
     Returns:
-        (B, N, *size) float32.
+        (B, N, *size) float32, in channels-last memory.
     """
     count = maps.num_channels if weights is None else weights.shape[0]
     values = maps.tiles[0].values
-    scores = values.new_empty((values.shape[0], count, *size))
+    scores = values.new_empty((values.shape[0], *size, count)).permute(0, 3, 1, 2)
     for first, group in _category_groups(maps, weights):
         for row, band in group.bands(size):
             scores[:, first : first + band.shape[1], row : row + band.shape[2]] = band
@@ -269,14 +282,23 @@ def category_labels(maps: Maps, size: Size, weights: Tensor | None = None) -> Te
             best = values.new_full(labels.shape, -torch.inf)
         for row, band in group.bands(size):
             rows = slice(row, row + band.shape[2])
-            score, label = band.max(dim=1)
+            label = _argmax(band)
             if best is None:
                 labels[:, rows] = label
                 continue
+            score = band.gather(1, label[:, None])[:, 0]
             better = score > best[:, rows]
             labels[:, rows] = torch.where(better, label + first, labels[:, rows])
             best[:, rows] = torch.where(better, score, best[:, rows])
     return labels
+
+
+def _argmax(band: Tensor) -> Tensor:
+    """(B, M, rows, W) in channels-last memory to (B, rows, W) int64; the first of equal values."""
+    if band.device.type == "cpu":
+        # NumPy's argmax along contiguous values is several times as fast as torch's.
+        return torch.from_numpy(band.detach().permute(0, 2, 3, 1).numpy().argmax(axis=-1))
+    return band.argmax(dim=1)
 
 
 def _category_groups(maps: Maps, weights: Tensor | None) -> Iterator[tuple[int, Maps]]:
@@ -314,14 +336,14 @@ def sample_maps(maps: Maps, points: Tensor, size: Size) -> Tensor:
         (B, P, M). With unit activations u, `u @ weights.T` are the category scores at the points,
         and `u * weights[j]` the shares that add up to the score of category j.
     """
-    pixels = []
-    for y, x in points.tolist():
-        lower, upper, _ = source_rows(maps.image_size[0], size[0], y, y + 1)
-        first = int(lower[0])
-        rows = maps.rows(first, int(upper[-1]) + 1)
-        row = resize_band(rows, size, y, y + 1, part=(first, maps.image_size[0]))
-        pixels.append(row[:, :, 0, x])
-    return torch.stack(pixels, dim=1)
+    values = maps.tiles[0].values
+    result = values.new_empty((values.shape[0], len(points), maps.num_channels))
+    rows = points[:, 0].tolist()
+    for y in sorted(set(rows)):
+        here = torch.tensor([row == y for row in rows])
+        columns = points[here, 1].to(values.device)
+        result[:, here] = maps.band(size, y, y + 1)[:, :, 0, columns].transpose(1, 2)
+    return result
 
 
 def insert_background(probabilities: Tensor, threshold: float = 0.107) -> Tensor:

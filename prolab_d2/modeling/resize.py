@@ -47,28 +47,47 @@ def resize_matrix(
     return matrix.to(dtype)
 
 
-def resize_band(
-    x: Tensor, size: tuple[int, int], start: int, stop: int, part: tuple[int, int] | None = None
+def resize_rows(
+    x: Tensor, height: int, start: int, stop: int, part: tuple[int, int] | None = None
 ) -> Tensor:
+    """Rows [start, stop) of `x` bilinearly resized to `height` rows (`align_corners=False`).
+
+    Args:
+        x: (B, C, h, w), floating point.
+        part: (first, total) if `x` holds only the source rows from `first` on, of `total` rows;
+            all rows that the band reads must be there.
+    Returns:
+        (B, C, stop - start, w) in channels-last memory: several times as fast on a CPU. The result
+        does not depend on how the rows are cut into bands.
+    """
+    first, total = (0, x.shape[2]) if part is None else part
+    x = x.permute(0, 2, 3, 1)
+    if total == height:
+        rows = x[:, start - first : stop - first].contiguous()
+    else:
+        # On the CPU first: reading the bounds there does not wait for a GPU.
+        lower, upper, weight = source_rows(total, height, start, stop)
+        bottom, top = int(lower[0]), int(upper[-1]) + 1
+        x = x[:, bottom - first : top - first].contiguous()
+        lower, upper = (lower - bottom).to(x.device), (upper - bottom).to(x.device)
+        rows = torch.lerp(x[:, lower], x[:, upper], weight.to(x)[:, None, None])
+    return rows.permute(0, 3, 1, 2)
+
+
+def resize_columns(x: Tensor, width: int) -> Tensor:
+    """(B, C, h, w) to (B, C, h, width), bilinear with `align_corners=False`."""
+    if width == x.shape[3]:
+        return x
+    return F.interpolate(x, size=(x.shape[2], width), mode="bilinear", align_corners=False)
+
+
+def resize_band(x: Tensor, size: tuple[int, int], start: int, stop: int) -> Tensor:
     """Rows [start, stop) of `F.interpolate(x, size, mode="bilinear", align_corners=False)`.
 
     Args:
         x: (B, C, h, w), floating point.
         size: target size (H, W) of the whole map.
-        part: (first, total) if `x` holds only the source rows from `first` on, of `total` rows;
-            all rows that the band reads must be there.
     Returns:
-        (B, C, stop - start, W). The result does not depend on how the rows are cut into bands.
+        (B, C, stop - start, W), see `resize_rows`.
     """
-    height, width = size
-    first, total = (0, x.shape[2]) if part is None else part
-    if (total, x.shape[3]) == (height, width):
-        return x[:, :, start - first : stop - first]
-    # On CPU first: reading the bounds there does not wait for a GPU.
-    lower, upper, weight = source_rows(total, height, start, stop)
-    bottom, top = int(lower[0]), int(upper[-1]) + 1
-    x = x[:, :, bottom - first : top - first]
-    if width != x.shape[3]:
-        x = F.interpolate(x, size=(top - bottom, width), mode="bilinear", align_corners=False)
-    lower, upper = (lower - bottom).to(x.device), (upper - bottom).to(x.device)
-    return torch.lerp(x[:, :, lower], x[:, :, upper], weight.to(x)[:, None])
+    return resize_columns(resize_rows(x, size[0], start, stop), size[1])
