@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+
 from detectron2.config import CfgNode
 
 __all__ = ["add_prolab_config"]
 
 
 def add_prolab_config(cfg: CfgNode) -> None:
-    """Adds the keys of this project to `cfg` (from `detectron2.config.get_cfg()`), in place."""
+    """Adds the keys of this project to `cfg` (from `detectron2.config.get_cfg()`), in place.
+
+    Also registers the meta-architecture, heads, backbones and data sets that the keys name.
+    """
+    for module in ("data", "modeling.backbones", "modeling.property_segmentor"):
+        importlib.import_module(f"prolab_d2.{module}")
     _add_model(cfg)
     _add_input_and_data(cfg)
     _add_solver_and_test(cfg)

@@ -130,6 +130,8 @@ def prepare_run(args: Namespace) -> CfgNode:
     Raises:
         ProLabError: whatever in arguments, config, folders or data sets cannot be used.
     """
+    if args.config_file:
+        args.config_file = str(find_config(args.config_file))
     cfg = load_config(args.config_file, args.opts, dataset=args.dataset)
     resolve_datasets(cfg)
     check_writable(cfg.OUTPUT_DIR)

@@ -66,13 +66,13 @@ class DecodeHead(nn.Module):
         self.out_channels = channels
 
     @classmethod
-    def from_config(cls, node: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
         """Arguments from `cfg.MODEL.DECODE_HEAD` or `cfg.MODEL.AUX_HEAD`."""
         return {
             "input_shape": input_shape,
-            "in_features": tuple(node.IN_FEATURES),
-            "channels": node.CHANNELS,
-            "norm": node.NORM,
+            "in_features": tuple(cfg.IN_FEATURES),
+            "channels": cfg.CHANNELS,
+            "norm": cfg.NORM,
         }
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
@@ -85,16 +85,16 @@ class DecodeHead(nn.Module):
         raise NotImplementedError
 
 
-def build_decode_head(node: CfgNode, input_shape: dict[str, ShapeSpec]) -> DecodeHead:
-    """The head that `node` describes.
+def build_decode_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> DecodeHead:
+    """The head that `cfg` describes.
 
     Args:
-        node: `cfg.MODEL.DECODE_HEAD` or `cfg.MODEL.AUX_HEAD`.
+        cfg: `cfg.MODEL.DECODE_HEAD` or `cfg.MODEL.AUX_HEAD`.
         input_shape: `output_shape()` of the backbone.
     Raises:
         ProLabError: no head has that name, or it does not fit the backbone.
     """
-    if node.NAME not in DECODE_HEADS_REGISTRY:
+    if cfg.NAME not in DECODE_HEADS_REGISTRY:
         names = sorted(name for name, _ in DECODE_HEADS_REGISTRY)
-        raise ProLabError(f"no decode head is called {node.NAME!r}: set NAME to one of {names}")
-    return DECODE_HEADS_REGISTRY.get(node.NAME)(node, input_shape)
+        raise ProLabError(f"no decode head is called {cfg.NAME!r}: set NAME to one of {names}")
+    return DECODE_HEADS_REGISTRY.get(cfg.NAME)(cfg, input_shape)

@@ -78,11 +78,11 @@ class FCNHead(DecodeHead):
         )
 
     @classmethod
-    def from_config(cls, node: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
         return {
-            **super().from_config(node, input_shape),
-            "num_convs": node.NUM_CONVS,
-            "concat_input": node.CONCAT_INPUT,
+            **super().from_config(cfg, input_shape),
+            "num_convs": cfg.NUM_CONVS,
+            "concat_input": cfg.CONCAT_INPUT,
         }
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:

@@ -56,10 +56,10 @@ class UPerNetHead(DecodeHead):
         self.fpn_bottleneck = ConvModule(len(self.in_channels) * channels, channels, 3, norm=norm)
 
     @classmethod
-    def from_config(cls, node: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
         return {
-            **super().from_config(node, input_shape),
-            "pool_scales": tuple(node.POOL_SCALES),
+            **super().from_config(cfg, input_shape),
+            "pool_scales": tuple(cfg.POOL_SCALES),
         }
 
     def _pool_pyramid(self, x: Tensor) -> Tensor:
