@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from os import PathLike
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,10 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["Canvas", "Color", "contact_sheet", "line_height", "text_width", "wrap"]
+from prolab_d2.errors import ProLabError
+from prolab_d2.files import atomic_path
+
+__all__ = ["Canvas", "Color", "contact_sheet", "line_height", "save_picture", "text_width", "wrap"]
 
 Color = tuple[int, int, int]
 BLACK: Color = (20, 20, 20)
@@ -147,3 +151,16 @@ def _to_width(picture: np.ndarray, width: int) -> np.ndarray:
     return cv2.resize(
         picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     )
+
+
+def save_picture(picture: np.ndarray, path: str | PathLike[str]) -> None:
+    """Writes an RGB picture in the format that the suffix names.
+
+    Raises:
+        ProLabError: unknown suffix, or a place that cannot be written to.
+    """
+    suffix = Path(path).suffix.lower()
+    if Image.registered_extensions().get(suffix) not in Image.SAVE:
+        raise ProLabError(f"cannot write {path}, no image format: end the name in .png or .jpg")
+    with atomic_path(path) as temporary:
+        Image.fromarray(picture).save(temporary)

@@ -1,0 +1,302 @@
+"""From one checkpoint file to segmentations that can say why.
+
+    predictor = Predictor.from_checkpoint("output/model_best.pth")
+    prediction = predictor("street.jpg")
+    print(prediction.explain(120, 80).describe())
+
+Shapes: K properties, N categories, h x w feature size (stride 4), H x W image size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from os import PathLike
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.data import transforms as T
+from detectron2.data.catalog import Metadata
+from detectron2.data.detection_utils import convert_PIL_to_numpy
+from PIL import Image, ImageOps
+
+from prolab_d2.canvas import save_picture
+from prolab_d2.checkpoint import Checkpoint, read_checkpoint
+from prolab_d2.data import build_augmentations, read_image
+from prolab_d2.engine import load_config
+from prolab_d2.errors import ProLabError
+from prolab_d2.explain import Explanation, explain_pixel
+from prolab_d2.label_space import LabelSpace
+from prolab_d2.modeling.inference import Maps, category_labels, low_resolution_maps, sample_maps
+from prolab_d2.modeling.property_segmentor import PropertySegmentor
+from prolab_d2.modeling.property_space import PropertySpace
+from prolab_d2.visualizer import (
+    draw_explanation,
+    draw_segmentation,
+    label_metadata,
+    property_heatmap_sheet,
+)
+
+__all__ = ["Prediction", "Predictor"]
+
+ImageLike = str | PathLike[str] | Image.Image | np.ndarray
+
+
+class Prediction:
+    """The labels of one image, and on request the properties behind them.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB, upright.
+        labels: (H, W) int64 category ids.
+        label_space: what ids and properties mean.
+        metadata: names and colours, as Detectron2's Visualizer reads them.
+    """
+
+    def __init__(
+        self,
+        image: np.ndarray,
+        labels: np.ndarray,
+        label_space: LabelSpace,
+        metadata: Metadata,
+        logits: Maps,
+        property_space: PropertySpace | None,
+    ) -> None:
+        """
+        Args:
+            logits: low-resolution property logits (1, K, h, w), unused without `property_space`.
+            property_space: None for a model with category supervision, which has no properties.
+        """
+        self.image = image
+        self.labels = labels
+        self.label_space = label_space
+        self.metadata = metadata
+        self._logits = logits
+        self._property_space = property_space
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        return self.label_space.categories
+
+    @property
+    def has_properties(self) -> bool:
+        return self._property_space is not None
+
+    @cached_property
+    def unit_activations(self) -> np.ndarray:
+        """(K, h, w) float32: property activations over their length, at about a quarter size."""
+        with torch.inference_mode():
+            return low_resolution_maps(self._unit_maps)[0].cpu().numpy()
+
+    @cached_property
+    def properties(self) -> np.ndarray:
+        """(K, h, w) float32: property activations, at about a quarter size.
+
+        They lie in [0, 1] with "cosine_sigmoid" similarity.
+        """
+        space = self._space()
+        with torch.inference_mode():
+            return low_resolution_maps(self._logits.map_values(space.activations))[0].cpu().numpy()
+
+    def explain(
+        self, x: int, y: int, category: str | int | None = None, top: int = 8
+    ) -> Explanation:
+        """The properties behind the score of a category at one pixel.
+
+        Args:
+            x, y: column and row in the image.
+            category: name or index; None for the pixel's label.
+            top: how many unexpected properties and other categories are listed at most.
+        Raises:
+            ProLabError: a pixel outside the image, an unknown category, or a model with category
+                supervision.
+        """
+        maps, (height, width) = self._unit_maps, self.labels.shape
+        if not (0 <= x < width and 0 <= y < height):
+            raise ProLabError(
+                f"pixel {x},{y} lies outside the image of {width} x {height} pixels: use x from 0 "
+                f"to {width - 1} and y from 0 to {height - 1}"
+            )
+        with torch.inference_mode():
+            point = torch.tensor([[int(y), int(x)]])
+            activations = sample_maps(maps, point, (height, width))[0, 0]
+        chosen = int(self.labels[y, x]) if category is None else category
+        return explain_pixel(activations, self.label_space, chosen, top)
+
+    def draw(self, *, alpha: float = 0.55, legend: bool = True, enlarge: bool = True) -> np.ndarray:
+        """The overlay as an RGB picture, uint8; options as in `draw_segmentation`."""
+        return draw_segmentation(
+            self.image, self.labels, self.metadata, alpha=alpha, legend=legend, enlarge=enlarge
+        )
+
+    def draw_explanation(self, x: int, y: int, category: str | int | None = None) -> np.ndarray:
+        """The overlay with a marked pixel and its evidence, as an RGB picture."""
+        explanation = self.explain(x, y, category)
+        return draw_explanation(self.image, self.labels, self.metadata, explanation, x, y)
+
+    def draw_properties(self, top: int = 12) -> np.ndarray:
+        """Heat maps of the most active properties, as an RGB picture."""
+        names = [entry.name for entry in self.label_space.properties]
+        return property_heatmap_sheet(self.image, self.properties, names, top=top)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Writes the overlay; the suffix decides the format.
+
+        Raises:
+            ProLabError: unknown suffix, or a place that cannot be written to.
+        """
+        save_picture(self.draw(), path)
+
+    def _space(self) -> PropertySpace:
+        if self._property_space is None:
+            raise ProLabError(
+                "this checkpoint has no properties to explain with, MODEL.PROLAB.SUPERVISION is "
+                "'category': use a checkpoint trained with SUPERVISION property"
+            )
+        return self._property_space
+
+    @cached_property
+    def _unit_maps(self) -> Maps:
+        # Not the low-resolution average of windows: shares must add up to the score of the label.
+        return self._logits.map_values(self._space().unit_activations)
+
+
+class Predictor:
+    """Segments images with a trained `PropertySegmentor`; may be called from several threads."""
+
+    def __init__(self, model: PropertySegmentor, cfg: CfgNode) -> None:
+        """
+        Args:
+            model: is switched to evaluation.
+            cfg: its config, for the size and colour order of the input.
+        """
+        self.model = model.eval()
+        self.label_space = model.label_space
+        self.metadata = _metadata(cfg, model.label_space)
+        self._format = cfg.INPUT.FORMAT
+        self._augmentations = T.AugmentationList(
+            build_augmentations(cfg, False, model.ignore_label)
+        )
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: str | PathLike[str],
+        device: str | None = None,
+        overrides: Sequence[str] = (),
+        *,
+        config_file: str | PathLike[str] | None = None,
+    ) -> Predictor:
+        """Builds the model of a checkpoint; the file alone is enough.
+
+        Args:
+            path: written by `train_net.py`.
+            device: "cpu", "cuda", ...; None for a GPU where there is one.
+            overrides: KEY VALUE pairs of the config, such as ["INPUT.MIN_SIZE_TEST", "512"].
+                Another MODEL.PROLAB.LABEL_SPACE also needs ALLOW_OTHER_LABEL_SPACE True.
+            config_file: read instead of the config in the checkpoint.
+        Raises:
+            ProLabError: unusable file, device or override, or a config of another network.
+        """
+        checkpoint = read_checkpoint(path)
+        overrides = list(overrides)
+        text = checkpoint.config if config_file is None else None
+        cfg = load_config(config_file, overrides, text=text)
+        if device is not None or "MODEL.DEVICE" not in overrides[::2]:
+            cfg.MODEL.DEVICE = _device(device)
+        # The checkpoint's weights take the place of any others.
+        cfg.MODEL.TIMM.WEIGHTS = ""
+        label_space = checkpoint.label_space
+        if "MODEL.PROLAB.LABEL_SPACE" in overrides[::2]:
+            label_space = _other_label_space(cfg, checkpoint)
+        cfg.freeze()
+        model = PropertySegmentor(cfg, label_space=label_space)
+        _load_weights(model, checkpoint)
+        model.to(device=cfg.MODEL.DEVICE, memory_format=torch.channels_last)
+        return cls(model, cfg)
+
+    def __call__(self, image: ImageLike) -> Prediction:
+        """Segments one image.
+
+        Args:
+            image: a path, a Pillow image, or an RGB array (H, W, 3) of uint8.
+        Raises:
+            ProLabError: missing or damaged file, or an array of another kind.
+        """
+        rgb = _to_rgb(image)
+        augmented = T.AugInput(convert_PIL_to_numpy(Image.fromarray(rgb), self._format))
+        self._augmentations(augmented)
+        channels_first = np.ascontiguousarray(augmented.image.transpose(2, 0, 1))
+        logits = self.model.predict_logits(torch.from_numpy(channels_first))
+        is_property = self.model.supervision == "property"
+        space = self.model.property_space if is_property else None
+        maps, weights = logits, None
+        with torch.inference_mode():
+            if space is not None:
+                maps, weights = logits.map_values(space.unit_activations), space.category_weights
+            labels = category_labels(maps, rgb.shape[:2], weights)[0].cpu().numpy()
+        return Prediction(rgb, labels, self.label_space, self.metadata, logits, space)
+
+
+def _to_rgb(image: ImageLike) -> np.ndarray:
+    """(H, W, 3) uint8, upright."""
+    if isinstance(image, (str, PathLike)):
+        return read_image(image, "RGB")
+    if isinstance(image, Image.Image):
+        try:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ProLabError(f"unreadable image ({error}): replace it") from error
+    if not (isinstance(image, np.ndarray) and image.dtype == np.uint8):
+        kind = getattr(image, "dtype", type(image).__name__)
+        raise ProLabError(f"an image of {kind}: pass a path, a Pillow image or an array of uint8")
+    if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ProLabError(f"an image array of shape {image.shape}: pass (H, W, 3) in RGB order")
+    return np.ascontiguousarray(image)
+
+
+def _device(name: str | None) -> str:
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")[:120]
+        raise ProLabError(f"device {name!r} cannot be used ({reason}): try cpu") from error
+    return name
+
+
+def _other_label_space(cfg: CfgNode, checkpoint: Checkpoint) -> LabelSpace:
+    """The label space that the config names, if the config also allows it."""
+    label_space = LabelSpace.load(cfg.MODEL.PROLAB.LABEL_SPACE)
+    same = label_space.hash == checkpoint.label_space.hash
+    if not same and not cfg.MODEL.PROLAB.ALLOW_OTHER_LABEL_SPACE:
+        raise ProLabError(
+            f"checkpoint {checkpoint.path} was trained with another label space than "
+            f"{cfg.MODEL.PROLAB.LABEL_SPACE}: leave MODEL.PROLAB.LABEL_SPACE out, or add "
+            "MODEL.PROLAB.ALLOW_OTHER_LABEL_SPACE True"
+        )
+    return label_space
+
+
+def _load_weights(model: PropertySegmentor, checkpoint: Checkpoint) -> None:
+    own = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    given = {name: tensor.shape for name, tensor in checkpoint.model.items()}
+    wrong = sorted(name for name in own.keys() | given.keys() if own.get(name) != given.get(name))
+    if wrong:
+        raise ProLabError(
+            f"checkpoint {checkpoint.path} belongs to another network than the config: "
+            f"{len(wrong)} parameters differ in name or shape, such as {wrong[0]}; use the config "
+            "of its training"
+        )
+    model.load_state_dict(checkpoint.model)
+
+
+def _metadata(cfg: CfgNode, label_space: LabelSpace) -> Metadata:
+    """Names of the label space with the colours of the data set, where that is known here."""
+    for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
+        known = MetadataCatalog.get(name) if name in MetadataCatalog else None
+        if known is not None and len(known.get("stuff_colors", ())) == label_space.num_categories:
+            return label_metadata(label_space.categories, known.stuff_colors)
+    return label_metadata(label_space.categories)
