@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,18 +19,24 @@ __all__ = ["build_lr_scheduler", "build_optimizer", "parameter_groups"]
 
 
 def parameter_groups(
-    model: nn.Module, base_lr: float, weight_decay: float, backbone_multiplier: float = 1.0
+    model: nn.Module,
+    base_lr: float,
+    weight_decay: float,
+    multipliers: Mapping[str, float] | None = None,
 ) -> list[dict[str, Any]]:
     """Parameters by learning rate and weight decay.
 
-    Vectors and scalars (biases, norms, layer scales) have no weight decay. Parameters of
-    `model.backbone` learn at base_lr x backbone_multiplier.
+    Vectors and scalars (biases, norms, layer scales) have no weight decay.
+
+    Args:
+        multipliers: name of a child module of `model` -> factor of `base_lr`; 1 for all others.
     """
+    multipliers = multipliers or {}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        lr = base_lr * (backbone_multiplier if name.startswith("backbone.") else 1.0)
+        lr = base_lr * multipliers.get(name.split(".")[0], 1.0)
         decay = 0.0 if parameter.ndim <= 1 or name.endswith(".bias") else weight_decay
         groups.setdefault((lr, decay), []).append(parameter)
     return [
@@ -45,9 +52,12 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         ProLabError: the optimiser has another name.
     """
     solver = cfg.SOLVER
-    groups = parameter_groups(
-        model, solver.BASE_LR, solver.WEIGHT_DECAY, solver.BACKBONE_MULTIPLIER
-    )
+    multipliers = {
+        "backbone": solver.BACKBONE_MULTIPLIER,
+        "projection": solver.PROJECTION_MULTIPLIER,
+        "aux_projection": solver.PROJECTION_MULTIPLIER,
+    }
+    groups = parameter_groups(model, solver.BASE_LR, solver.WEIGHT_DECAY, multipliers)
     if solver.OPTIMIZER == "ADAMW":
         optimizer = maybe_add_gradient_clipping(cfg, torch.optim.AdamW)
         return optimizer(groups, lr=solver.BASE_LR, weight_decay=solver.WEIGHT_DECAY)

@@ -45,7 +45,7 @@ def test_vectors_have_no_weight_decay_and_the_backbone_its_own_rate() -> None:
             "head": torch.nn.Linear(4, 2),
         }
     )
-    groups = parameter_groups(model, 0.1, 0.05, backbone_multiplier=0.5)
+    groups = parameter_groups(model, 0.1, 0.05, {"backbone": 0.5})
     found = {
         id(parameter): (group["lr"], group["weight_decay"])
         for group in groups
