@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prolab_d2.errors import ProLabError
-from prolab_d2.modeling.losses import LOSS_KINDS, LossOptions, banded_loss, squared_norm_rows
+from prolab_d2.modeling.losses import LOSS_KINDS, LossOptions, banded_loss
+from prolab_d2.modeling.resized_length import squared_length_rows
 
 __all__ = ["PropertySpace"]
 
@@ -206,15 +207,15 @@ class PropertySpace(nn.Module):
         with _full_precision(embedding):
             embedding = _widen(embedding)
             logits = _conv1x1(embedding, self.bank.to(embedding.dtype))
-            norms = None
+            lengths = None
             if self.normalize_embedding:
-                norms = squared_norm_rows(embedding, labels.shape[-1])
-            return self._loss(logits, norms, labels, kind, unlabelled, ignore_label)
+                lengths = squared_length_rows(embedding, labels.shape[-1])
+            return self._loss(logits, lengths, labels, kind, unlabelled, ignore_label)
 
     def _loss(
         self,
         logits: Tensor,
-        squared_norms: Tensor | None,
+        squared_lengths: Tensor | None,
         labels: Tensor,
         kind: str,
         unlabelled: str,
@@ -237,7 +238,7 @@ class PropertySpace(nn.Module):
             kind, self.temperature if sigmoid else None, count_unlabelled=unlabelled == "count"
         )
         loss = banded_loss(
-            logits, rows, targets.to(logits.dtype), options, denominator, squared_norms
+            logits, rows, targets.to(logits.dtype), options, denominator, squared_lengths
         )
         return loss + pixels / denominator if kind == "cosine" else loss
 

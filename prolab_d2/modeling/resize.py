@@ -7,11 +7,15 @@ Shapes: B batch, C channels, h x w source size, H x W target size.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["resize_band", "resize_matrix", "source_range", "source_rows"]
+__all__ = ["ColumnBlocks", "resize_band", "resize_matrix", "source_range", "source_rows"]
+
+_BLOCK_COLUMNS = 32
 
 
 def source_rows(
@@ -79,6 +83,34 @@ def resize_columns(x: Tensor, width: int) -> Tensor:
     if width == x.shape[3]:
         return x
     return F.interpolate(x, size=(x.shape[2], width), mode="bilinear", align_corners=False)
+
+
+class ColumnBlocks:
+    """The resize of columns as small matrices: blocks of c target columns read s source columns.
+
+    Attributes:
+        width: c. The last block may reach beyond the edge, where its matrix is zero.
+        padded: number of target columns with those beyond the edge, a multiple of c.
+        span: s.
+        columns: (blocks s,) int64, the source columns of all blocks.
+        matrix: (blocks, c, s).
+    """
+
+    def __init__(self, source: int, target: int, dtype: torch.dtype, device: torch.device) -> None:
+        self.width = math.ceil(target / math.ceil(target / _BLOCK_COLUMNS))
+        starts = range(0, target, self.width)
+        self.padded = len(starts) * self.width
+        ranges = [
+            source_range(source, target, start, min(start + self.width, target)) for start in starts
+        ]
+        self.span = max(last - first for first, last in ranges)
+        first = torch.tensor([min(first, source - self.span) for first, _ in ranges], device=device)
+        columns = first[:, None] + torch.arange(self.span, device=device)  # (blocks, s)
+        matrix = F.pad(
+            resize_matrix(source, target, dtype, device), (0, 0, 0, self.padded - target)
+        ).view(len(starts), self.width, source)
+        self.columns = columns.flatten()
+        self.matrix = matrix.gather(2, columns[:, None].expand(-1, self.width, -1))
 
 
 def resize_band(x: Tensor, size: tuple[int, int], start: int, stop: int) -> Tensor:
