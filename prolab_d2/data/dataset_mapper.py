@@ -72,7 +72,6 @@ class PropertyDatasetMapper:
         # In shared memory the loader's workers send a handle of the table, not the table.
         self.signatures = None if signatures is None else signatures.share_memory_()
         self.image_format = image_format
-        self._worker_ready = False
 
     @classmethod
     def from_config(
@@ -102,7 +101,7 @@ class PropertyDatasetMapper:
         Raises:
             ProLabError: a file is missing, damaged, of a wrong size, or holds an unknown label.
         """
-        self._prepare_worker()
+        _use_one_thread_in_workers()
         sample = copy.deepcopy(dataset_dict)
         image = read_image(sample["file_name"], self.image_format)
         height, width = image.shape[:2]
@@ -134,12 +133,11 @@ class PropertyDatasetMapper:
                 )
         return sample
 
-    def _prepare_worker(self) -> None:
-        if not self._worker_ready:
-            # A loader worker is one of several processes: OpenCV threads would only compete.
-            if get_worker_info() is not None:
-                cv2.setNumThreads(0)
-            self._worker_ready = True
+
+def _use_one_thread_in_workers() -> None:
+    """A loader worker is one of several processes: threads of OpenCV would only compete."""
+    if get_worker_info() is not None and cv2.getNumThreads() > 1:
+        cv2.setNumThreads(1)
 
 
 def _check_size(sample: dict[str, Any], height: int, width: int) -> None:

@@ -128,8 +128,18 @@ class LabelIds:
 
     @classmethod
     def from_metadata(cls, metadata: Any) -> LabelIds:
-        """From a data set's metadata: stuff_classes, ignore_label and, where set, label_map."""
-        categories = len(metadata.stuff_classes)
+        """From a data set's metadata: stuff_classes, ignore_label and, where set, label_map.
+
+        Raises:
+            ProLabError: no stuff_classes, or an `ignore_label` that cannot be.
+        """
+        names = metadata.get("stuff_classes", None)
+        if names is None:
+            raise ProLabError(
+                f"data set {metadata.get('name', '')} has no stuff_classes in its metadata: "
+                "register one with semantic segmentation masks"
+            )
+        categories = len(names)
         ignore_label = metadata.get("ignore_label", default_ignore_label(categories))
         return cls(categories, ignore_label, metadata.get("label_map", None))
 
