@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+
+from prolab_d2 import LabelSpace, ProLabError
+from prolab_d2.modeling import PropertySegmentor
+
+
+def batch(size: tuple[int, int] = (48, 64), count: int = 2) -> list[dict]:
+    generator = torch.Generator().manual_seed(0)
+    return [
+        {
+            "image": torch.randint(0, 256, (3, *size), generator=generator, dtype=torch.uint8),
+            "sem_seg": torch.randint(0, 5, size, generator=generator),
+        }
+        for _ in range(count)
+    ]
+
+
+def build(cfg: CfgNode, *overrides: object) -> PropertySegmentor:
+    cfg.merge_from_list(list(overrides))
+    torch.manual_seed(0)
+    return build_model(cfg)
+
+
+@pytest.mark.parametrize("supervision", ["property", "category"])
+def test_every_parameter_learns(tiny_cfg: CfgNode, supervision: str) -> None:
+    model = build(tiny_cfg, "MODEL.PROLAB.SUPERVISION", supervision).train()
+    losses = model(batch())
+    assert set(losses) == {f"loss_{supervision}", "loss_aux"}
+    sum(losses.values()).backward()
+    without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum()]
+    # A convolution's effect on the mean is undone by the batch norm that follows it, never its
+    # whole gradient: every parameter has one.
+    assert without == []
+
+
+def test_the_loss_is_the_property_loss_of_the_projected_features(tiny_cfg: CfgNode) -> None:
+    model = build(tiny_cfg, "MODEL.PROLAB.DROPOUT", 0.0).train()
+    inputs = batch()
+    losses = model(inputs)
+    images = model._batch([model._normalise(one["image"]) for one in inputs]).tensor
+    embedding = model.projection(model.decode_head(model.backbone(images)))
+    labels = torch.full((2, *images.shape[-2:]), 255)
+    labels[:, :48, :64] = torch.stack([one["sem_seg"] for one in inputs])
+    expected = model.property_space.loss(embedding, labels, ignore_label=255)
+    assert losses["loss_property"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_padding_has_no_label(tiny_cfg: CfgNode) -> None:
+    """An image that needs padding has the loss of its own pixels."""
+    model = build(tiny_cfg, "MODEL.PROLAB.DROPOUT", 0.0).eval()
+    one = batch((64, 64), 1)[0]
+    padded = {
+        "image": torch.full((3, 96, 64), 127, dtype=torch.uint8),
+        "sem_seg": torch.full((96, 64), 255),
+    }
+    padded["image"][:, :64] = one["image"]
+    padded["sem_seg"][:64] = one["sem_seg"]
+    smaller = {"image": padded["image"][:, :70], "sem_seg": padded["sem_seg"][:70]}
+    # The mean of this config is 127, so that both are padded with zeros after normalisation.
+    assert model._losses([smaller])["loss_property"].item() == pytest.approx(
+        model._losses([padded])["loss_property"].item(), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("supervision", ["property", "category"])
+@pytest.mark.parametrize("windows", [False, True])
+def test_labels_are_the_argmax_of_the_scores(
+    tiny_cfg: CfgNode, supervision: str, windows: bool
+) -> None:
+    model = build(
+        tiny_cfg,
+        "MODEL.PROLAB.SUPERVISION", supervision,
+        "TEST.SLIDING_WINDOW.ENABLED", windows,
+        "TEST.SLIDING_WINDOW.CROP_SIZE", [40, 48],
+        "TEST.SLIDING_WINDOW.STRIDE", [27, 30],
+    ).eval()  # fmt: skip
+    torch.nn.init.normal_(model.projection.weight)
+    one = {**batch((50, 70), 1)[0], "height": 75, "width": 91}
+    labels = model([one])[0]["labels"]
+    model.output = "scores"
+    scores = model([one])[0]["sem_seg"]
+    assert labels.shape == (75, 91) and labels.dtype == torch.int64
+    assert scores.shape == (5, 75, 91)
+    assert torch.equal(scores.argmax(0), labels)
+    assert len(labels.unique()) > 1
+
+
+def test_scores_come_from_activations_and_signatures(tiny_cfg: CfgNode) -> None:
+    model = build(tiny_cfg, "TEST.OUTPUT", "scores").eval()
+    torch.nn.init.normal_(model.projection.weight)
+    model.output_properties = model.output_unit_activations = True
+    one = batch((64, 96), 1)[0]
+    result = model([one])[0]
+    activations, units = result["properties"], result["unit_activations"]
+    assert activations.shape == units.shape == (12, 16, 24)
+    assert 0 <= activations.min() and activations.max() <= 1
+    expected = F.normalize(activations, dim=0)
+    assert torch.allclose(units, expected, atol=1e-5)
+    rows = F.normalize(torch.from_numpy(model.label_space.signatures).float(), dim=1)
+    scores = F.interpolate(
+        torch.einsum("nk,khw->nhw", rows, units)[None], (64, 96), mode="bilinear"
+    )[0]
+    assert torch.allclose(result["sem_seg"], scores, atol=1e-5)
+
+
+def test_another_label_space_takes_the_place_of_the_configured(
+    tiny_cfg: CfgNode, tiny_label_space: LabelSpace
+) -> None:
+    two = tiny_label_space.subset(("sky", "car"))
+    model = PropertySegmentor(tiny_cfg, label_space=two)
+    assert model.label_space.categories == ("sky", "car")
+    assert np.array_equal(model.property_space.signatures.bool().numpy(), two.signatures)
+
+
+def test_no_label_at_all_gives_a_finite_loss_without_gradient(tiny_cfg: CfgNode) -> None:
+    for supervision in ("property", "category"):
+        model = build(tiny_cfg, "MODEL.PROLAB.SUPERVISION", supervision).train()
+        inputs = [{**one, "sem_seg": torch.full((48, 64), 255)} for one in batch()]
+        total = sum(model(inputs).values())
+        total.backward()
+        assert total.item() == 0
+        assert all(not p.grad.any() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("MODEL.PROLAB.SUPERVISION", "pixel"), ("TEST.OUTPUT", "mask")]
+)
+def test_unknown_options_are_named(tiny_cfg: CfgNode, key: str, value: str) -> None:
+    with pytest.raises(ProLabError, match=f"{key} is '{value}'"):
+        build(tiny_cfg, key, value)
