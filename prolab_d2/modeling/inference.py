@@ -91,7 +91,7 @@ def _starts(size: int, crop: int, stride: int) -> list[int]:
     return [max(min(i * stride + crop, size) - crop, 0) for i in range(count)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tile:
     """What the network said about one window.
 
@@ -104,7 +104,7 @@ class Tile:
     padded_size: Size
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Maps:
     """Low-resolution maps that together cover an image of `image_size` (H, W)."""
 
@@ -275,15 +275,13 @@ def category_labels(maps: Maps, size: Size, weights: Tensor | None = None) -> Te
     """
     values = maps.tiles[0].values
     labels = torch.zeros((values.shape[0], *size), dtype=torch.int64, device=values.device)
-    best: Tensor | None = None
+    several = (maps.num_channels if weights is None else len(weights)) > CATEGORY_GROUP
+    best = values.new_full(labels.shape if several else (0,), -torch.inf)
     for first, group in _category_groups(maps, weights):
-        several = group.num_channels < (maps.num_channels if weights is None else len(weights))
-        if several and best is None:
-            best = values.new_full(labels.shape, -torch.inf)
         for row, band in group.bands(size):
             rows = slice(row, row + band.shape[2])
             label = _argmax(band)
-            if best is None:
+            if not several:
                 labels[:, rows] = label
                 continue
             score = band.gather(1, label[:, None])[:, 0]
@@ -338,10 +336,10 @@ def sample_maps(maps: Maps, points: Tensor, size: Size) -> Tensor:
     """
     values = maps.tiles[0].values
     result = values.new_empty((values.shape[0], len(points), maps.num_channels))
-    rows = points[:, 0].tolist()
-    for y in sorted(set(rows)):
-        here = torch.tensor([row == y for row in rows])
-        columns = points[here, 1].to(values.device)
+    points = points.cpu()
+    for y in points[:, 0].unique().tolist():
+        here = (points[:, 0] == y).nonzero()[:, 0].to(values.device)
+        columns = points[points[:, 0] == y, 1].to(values.device)
         result[:, here] = maps.band(size, y, y + 1)[:, :, 0, columns].transpose(1, 2)
     return result
 
