@@ -149,12 +149,7 @@ class Prediction:
         save_picture(self.draw(), path)
 
     def _space(self) -> PropertySpace:
-        if self._property_space is None:
-            raise ProLabError(
-                "this checkpoint has no properties to explain with, MODEL.PROLAB.SUPERVISION is "
-                "'category': use a checkpoint trained with SUPERVISION property"
-            )
-        return self._property_space
+        return _require(self._property_space)
 
     @cached_property
     def _unit_maps(self) -> Maps:
@@ -174,6 +169,8 @@ class Predictor:
         self.model = model.eval()
         self.label_space = model.label_space
         self.metadata = _metadata(cfg, model.label_space)
+        is_property = model.supervision == "property"
+        self._property_space = model.property_space if is_property else None
         self._format = cfg.INPUT.FORMAT
         self._augmentations = T.AugmentationList(
             build_augmentations(cfg, False, model.ignore_label)
@@ -229,14 +226,25 @@ class Predictor:
         self._augmentations(augmented)
         channels_first = np.ascontiguousarray(augmented.image.transpose(2, 0, 1))
         logits = self.model.predict_logits(torch.from_numpy(channels_first))
-        is_property = self.model.supervision == "property"
-        space = self.model.property_space if is_property else None
-        maps, weights = logits, None
+        space, maps, weights = self._property_space, logits, None
         with torch.inference_mode():
             if space is not None:
                 maps, weights = logits.map_values(space.unit_activations), space.category_weights
             labels = category_labels(maps, rgb.shape[:2], weights)[0].cpu().numpy()
         return Prediction(rgb, labels, self.label_space, self.metadata, logits, space)
+
+    def require_properties(self) -> None:
+        """Raises a `ProLabError` if the model has category supervision: it explains nothing."""
+        _require(self._property_space)
+
+
+def _require(property_space: PropertySpace | None) -> PropertySpace:
+    if property_space is None:
+        raise ProLabError(
+            "this checkpoint has no properties to explain with, MODEL.PROLAB.SUPERVISION is "
+            "'category': use a checkpoint trained with SUPERVISION property"
+        )
+    return property_space
 
 
 def _to_rgb(image: ImageLike) -> np.ndarray:

@@ -132,7 +132,8 @@ class SegmentationVisualizer(Visualizer):
             scale = self.output.scale
             text.set_position((place.x + right / scale, place.y - up / scale))
             box = box.translated(right, up)
-            if any(box.overlaps(other) for other in taken):
+            fits = box.width <= frame.width and box.height <= frame.height
+            if not fits or any(box.overlaps(other) for other in taken):
                 text.remove()
             else:
                 taken.append(box)
@@ -148,17 +149,20 @@ class _Place(NamedTuple):
 
 def _regions(mask: np.ndarray, threshold: int | None) -> Iterator[tuple[int, int, int]]:
     """(area, x, y) of the regions to name, at the point farthest from their border."""
-    padded = np.pad(mask, 1).astype(np.uint8)
-    number, components, stats, _ = cv2.connectedComponentsWithStats(padded, connectivity=4)
+    number, components, stats, _ = cv2.connectedComponentsWithStats(
+        mask.astype(np.uint8), connectivity=4
+    )
     areas = stats[1:, cv2.CC_STAT_AREA]
     for component in range(1, number):
-        area = int(areas[component - 1])
+        left, top, width, height, area = stats[component].tolist()
         limit = NAMED_LARGEST_AREA if area == areas.max() else NAMED_AREA
         if area < (limit * mask.size if threshold is None else threshold):
             continue
-        depth = cv2.distanceTransform((components == component).astype(np.uint8), cv2.DIST_L2, 3)
+        region = components[top : top + height, left : left + width] == component
+        # The border of the picture is a border of the region.
+        depth = cv2.distanceTransform(np.pad(region, 1).astype(np.uint8), cv2.DIST_L2, 3)
         y, x = np.unravel_index(int(depth.argmax()), depth.shape)
-        yield area, int(x) - 1, int(y) - 1
+        yield area, left + int(x) - 1, top + int(y) - 1
 
 
 def draw_segmentation(

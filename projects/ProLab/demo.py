@@ -1,0 +1,383 @@
+#!/usr/bin/env python3
+"""Segments images, videos or a webcam, and says which properties are behind a pixel.
+
+Examples:
+    demo.py --weights output/model_best.pth --input street.jpg --output street_overlay.png
+    demo.py --weights output/model_best.pth --input photos/ 'more/*.jpg' --output overlays/
+    demo.py --weights output/model_best.pth --input street.jpg --explain 120,80 --heatmaps \\
+        --output explained/
+    demo.py --weights output/model_best.pth --video-input drive.mp4 --output drive_overlay.mp4
+    demo.py --weights output/model_best.pth --webcam
+"""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tqdm
+
+from prolab_d2.canvas import save_picture
+from prolab_d2.data.datasets.folder import IMAGE_SUFFIXES
+from prolab_d2.engine import load_config
+from prolab_d2.errors import ProLabError, exit_cleanly
+from prolab_d2.files import atomic_path, check_writable
+from prolab_d2.predictor import Prediction, Predictor
+
+WINDOW = "ProLab"
+ESCAPE = 27
+# Codecs that OpenCV's own builds can write.
+CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
+
+
+def pixel(text: str) -> tuple[int, int]:
+    """Reads "X,Y"."""
+    try:
+        x, y = map(int, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no pixel: write X,Y such as 120,80"
+        ) from None
+    return x, y
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of Detectron2's demo where they mean the same, and this project's own."""
+    result = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        epilog=__doc__.partition("\n\n")[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    source = result.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--input", nargs="+", metavar="PATH", help="images, folders of images, or patterns"
+    )
+    source.add_argument("--video-input", metavar="FILE", help="a video file")
+    source.add_argument("--webcam", action="store_true", help="the webcam, until Esc or Ctrl-C")
+    result.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="checkpoint written by train_net.py; it holds config and label space, too "
+        "(default: MODEL.WEIGHTS of --opts or of --config-file)",
+    )
+    result.add_argument(
+        "--config-file", metavar="FILE", help="read instead of the config in the checkpoint"
+    )
+    result.add_argument(
+        "--output",
+        metavar="PATH",
+        help="a file, or a folder that gets a picture for every image; shown in a window without",
+    )
+    result.add_argument(
+        "--explain",
+        type=pixel,
+        metavar="X,Y",
+        help="print the properties behind this pixel (column, row), and draw them beside the image",
+    )
+    result.add_argument(
+        "--heatmaps",
+        action="store_true",
+        help="also save <name>_properties.png: property heat maps",
+    )
+    result.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
+    result.add_argument(
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="KEY VALUE",
+        help="change config values; must come last",
+    )
+    return result
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image and the place of its picture (None: a window)."""
+
+    image: Path
+    output: Path | None
+
+
+def find_images(inputs: list[str]) -> list[Path]:
+    """The image files that paths, folders (without their subfolders) and patterns stand for.
+
+    Raises:
+        ProLabError: one that stands for no image.
+    """
+    found: list[Path] = []
+    for text in inputs:
+        path = Path(text).expanduser()
+        if path.is_dir():
+            files = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
+            if not files:
+                raise ProLabError(f"folder {text} holds no images: give another one")
+        elif path.is_file():
+            files = [path]
+        else:
+            files = [Path(p) for p in glob.glob(str(path), recursive=True) if os.path.isfile(p)]
+            if not files:
+                raise ProLabError(f"no image matches {text}: check the path or the pattern")
+        found += sorted(files)
+    return found
+
+
+def plan(inputs: list[str], output: str | None) -> list[Job]:
+    """Where the picture of every image goes; nothing is written yet.
+
+    Raises:
+        ProLabError: no image, two images for one picture, a picture in place of its image, or
+            an output that cannot be written.
+    """
+    images = find_images(inputs)
+    if output is None:
+        return [Job(image, None) for image in images]
+    target = Path(output).expanduser()
+    is_file = target.suffix.lower() in IMAGE_SUFFIXES and not target.is_dir()
+    if is_file and len(images) > 1:
+        raise ProLabError(f"{len(images)} images, but --output {output} is one file: name a folder")
+    jobs = [Job(image, target if is_file else target / picture_name(image)) for image in images]
+    taken: dict[Path, Path] = {}
+    for job in jobs:
+        if job.output.resolve() == job.image.resolve():
+            raise ProLabError(f"--output would overwrite the image {job.image}: name another place")
+        other = taken.setdefault(job.output, job.image)
+        if other != job.image:
+            raise ProLabError(
+                f"{other} and {job.image} would both become {job.output}: run them one by one"
+            )
+    check_writable(target.parent if is_file else target)
+    return jobs
+
+
+def picture_name(image: Path) -> str:
+    return image.name if image.suffix.lower() in IMAGE_SUFFIXES else f"{image.name}.png"
+
+
+def run_images(predictor: Predictor, jobs: list[Job], args: argparse.Namespace) -> None:
+    """Segments all images. One that cannot be used is reported, and the others are still done.
+
+    Raises:
+        ProLabError: at the end, when images could not be used.
+    """
+    failed = 0
+    for job in jobs:
+        try:
+            go_on = run_image(predictor, job, args)
+        except ProLabError as error:
+            if len(jobs) == 1:
+                raise
+            print(f"error: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        if not go_on:
+            break
+    if failed:
+        raise ProLabError(
+            f"{failed} of {len(jobs)} images could not be used: see above; the others are done"
+        )
+
+
+def run_image(predictor: Predictor, job: Job, args: argparse.Namespace) -> bool:
+    """Segments one image; False when the user wants to see no more of them."""
+    start = time.perf_counter()
+    prediction = predictor(job.image)
+    seconds = time.perf_counter() - start
+    if args.explain is None:
+        picture = prediction.draw()
+    else:
+        picture = prediction.draw_explanation(*args.explain)
+        print(prediction.explain(*args.explain).describe())
+    sheet = prediction.draw_properties() if args.heatmaps else None
+    if job.output is None:
+        print(f"{job.image}: {seconds:.2f} s; {summary(prediction)}")
+        return all(show(p, wait=0) for p in (picture, sheet) if p is not None)
+    save_picture(picture, job.output)
+    if sheet is not None:
+        save_picture(sheet, job.output.with_name(f"{job.output.stem}_properties.png"))
+    print(f"{job.image} -> {job.output}: {seconds:.2f} s; {summary(prediction)}")
+    return True
+
+
+def summary(prediction: Prediction, top: int = 3) -> str:
+    """The largest categories, such as "road 41 %, sky 22 %"."""
+    counts = np.bincount(prediction.labels.ravel(), minlength=len(prediction.categories))
+    largest = np.argsort(-counts, kind="stable")[:top]
+    share = 100 / prediction.labels.size
+    return ", ".join(f"{prediction.categories[i]} {share * counts[i]:.0f} %" for i in largest)
+
+
+def check_display() -> None:
+    """Raises a `ProLabError` where no window can open."""
+    # Without a display server OpenCV's window system ends the process, with no error to catch.
+    if sys.platform.startswith("linux") and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    ):
+        raise ProLabError("there is no display to open a window on: add --output PATH")
+
+
+def show(picture: np.ndarray, wait: int) -> bool:
+    """Shows an RGB picture until a key (or for `wait` ms); False after Esc.
+
+    Raises:
+        ProLabError: this OpenCV has no windows.
+    """
+    try:
+        cv2.namedWindow(WINDOW, cv2.WINDOW_NORMAL)
+        cv2.imshow(WINDOW, picture[:, :, ::-1])
+        return cv2.waitKey(wait) != ESCAPE
+    except cv2.error as error:
+        raise ProLabError("this build of OpenCV opens no windows: add --output PATH") from error
+
+
+@contextmanager
+def open_capture(video: str | None) -> Iterator[cv2.VideoCapture]:
+    """A video file; the webcam without one.
+
+    Raises:
+        ProLabError: it cannot be opened.
+    """
+    if video is not None and not Path(video).is_file():
+        raise ProLabError(f"video {video} does not exist: check the path")
+    capture = cv2.VideoCapture(0 if video is None else video)
+    try:
+        if not capture.isOpened():
+            raise ProLabError(
+                "no webcam can be opened: connect one, or use --video-input FILE"
+                if video is None
+                else f"video {video} cannot be read: it is damaged or of an unknown format"
+            )
+        yield capture
+    finally:
+        capture.release()
+
+
+def run_video(
+    predictor: Predictor, capture: cv2.VideoCapture, video: str | None, output: Path | None
+) -> None:
+    """Segments every frame of a video or of the webcam, into a file or a window.
+
+    Raises:
+        ProLabError: no frame, or a file that cannot be written.
+    """
+    frames = segmented_frames(predictor, capture)
+    first = next(frames, None)
+    if first is None:
+        raise ProLabError(f"{video or 'the webcam'} gives no picture: use another one")
+    frames = chain([first], frames)
+    if output is None:
+        all(show(frame, wait=1) for frame in frames)
+        return
+    rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
+    with atomic_path(output) as temporary:
+        write_video(temporary, frames, rate, first.shape[1::-1], endless=video is None)
+    print(f"{video or 'webcam'} -> {output}")
+
+
+def write_video(
+    path: Path, frames: Iterable[np.ndarray], rate: float, size: tuple[int, int], endless: bool
+) -> None:
+    """Writes RGB frames of one size (width, height).
+
+    Args:
+        endless: an interrupt ends the video as planned, instead of giving it up.
+    Raises:
+        ProLabError: OpenCV has no encoder for the suffix.
+    """
+    codec = cv2.VideoWriter_fourcc(*CODECS[path.suffix.lower()])
+    writer = cv2.VideoWriter(str(path), codec, rate, size)
+    try:
+        if not writer.isOpened():
+            raise ProLabError(
+                f"this build of OpenCV writes no {path.suffix}: let --output end in .avi"
+            )
+        with suppress(KeyboardInterrupt) if endless else nullcontext():
+            for frame in frames:
+                writer.write(np.ascontiguousarray(frame[:, :, ::-1]))
+    finally:
+        writer.release()
+
+
+def segmented_frames(predictor: Predictor, capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
+    """Yields the overlay of frame after frame, RGB and of the size of the video."""
+    total = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0) or None
+    with tqdm.tqdm(total=total, unit=" frames", file=sys.stderr) as progress:
+        while True:
+            good, frame = capture.read()
+            if not good:
+                return
+            prediction = predictor(np.ascontiguousarray(frame[:, :, ::-1]))
+            yield prediction.draw(enlarge=False, legend=False)
+            progress.update()
+
+
+def video_output(source: str | None, output: str | None) -> Path | None:
+    """The file for the video; a folder gets one of the same name.
+
+    Raises:
+        ProLabError: an unknown kind of video, or a place that cannot be written to.
+    """
+    if output is None:
+        return None
+    path = Path(output).expanduser()
+    if path.is_dir() or not path.suffix:
+        path = path / f"{Path(source).stem if source else 'webcam'}.mp4"
+    if path.suffix.lower() not in CODECS:
+        raise ProLabError(f"cannot write {path} as a video: use one of {', '.join(CODECS)}")
+    if source and path.resolve() == Path(source).resolve():
+        raise ProLabError(f"--output would overwrite the video {source}: name another place")
+    check_writable(path.parent)
+    return path
+
+
+def find_weights(args: argparse.Namespace) -> str:
+    """The checkpoint that the arguments name.
+
+    Raises:
+        ProLabError: none of them does.
+    """
+    weights = args.weights or load_config(args.config_file, args.opts).MODEL.WEIGHTS
+    if not weights:
+        raise ProLabError("no checkpoint is named: add --weights FILE, written by train_net.py")
+    return weights
+
+
+@exit_cleanly
+def main(argv: list[str] | None = None) -> None:
+    args = parser().parse_args(argv)
+    is_video = args.input is None
+    wants_properties = args.explain is not None or args.heatmaps
+    if is_video and wants_properties:
+        raise ProLabError("--explain and --heatmaps work on images: use --input instead")
+    if args.output is None:
+        check_display()
+    with ExitStack() as stack:
+        # All that can be wrong with the arguments comes before the seconds that a model needs.
+        if is_video:
+            output = video_output(args.video_input, args.output)
+            capture = stack.enter_context(open_capture(args.video_input))
+        else:
+            jobs = plan(args.input, args.output)
+        weights = find_weights(args)
+        predictor = Predictor.from_checkpoint(
+            weights, args.device, args.opts, config_file=args.config_file
+        )
+        if wants_properties:
+            predictor.require_properties()
+        if is_video:
+            run_video(predictor, capture, args.video_input, output)
+        else:
+            run_images(predictor, jobs, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

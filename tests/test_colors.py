@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import numpy as np
+
+from prolab_d2.colors import distinct_colors
+
+
+def test_the_first_colors_do_not_depend_on_how_many_are_asked_for() -> None:
+    assert distinct_colors(40)[:12] == distinct_colors(12)
+    assert distinct_colors(0) == ()
+
+
+def test_hundreds_of_categories_get_distinct_colors() -> None:
+    colors = np.array(distinct_colors(1203))
+    assert colors.shape == (1203, 3)
+    assert colors.min() >= 0 and colors.max() <= 255
+    assert len(np.unique(colors, axis=0)) == 1203
+
+
+def test_colors_repeat_when_all_are_used_up() -> None:
+    assert len(distinct_colors(5000)) == 5000
+
+
+def test_few_colors_differ_in_lightness_or_along_blue_and_yellow() -> None:
+    # Red-blind and green-blind eyes see little but these two axes.
+    colors = np.array(distinct_colors(9)) / 255
+    axes = np.stack([colors @ [0.3, 0.6, 0.1], colors[:, 2] - colors[:, :2].mean(axis=1)], axis=1)
+    distances = np.linalg.norm(axes[:, None] - axes[None], axis=-1)
+    assert distances[~np.eye(9, dtype=bool)].min() > 0.08
