@@ -5,6 +5,7 @@ from __future__ import annotations
 from prolab_d2.data.datasets.camvid import register_camvid
 from prolab_d2.data.datasets.categories import Categories, check_categories, read_categories
 from prolab_d2.data.datasets.folder import register_dataset, register_folder
+from prolab_d2.data.datasets.scenes import register_scenes
 
 __all__ = [
     "Categories",
@@ -19,3 +20,4 @@ __all__ = [
 def register_all() -> None:
     """Registers every built-in data set; reads no files, and may be called again."""
     register_camvid()
+    register_scenes()
