@@ -81,9 +81,16 @@ class PropertyDatasetMapper:
         Args:
             dataset_name: whose ids the masks have; the first of DATASETS.TRAIN (DATASETS.TEST
                 without `is_train`) by default.
+        Raises:
+            ProLabError: no data set, or options that do not exist or do not fit together.
         """
         if dataset_name is None:
-            dataset_name = (cfg.DATASETS.TRAIN if is_train else cfg.DATASETS.TEST)[0]
+            key = "TRAIN" if is_train else "TEST"
+            if not cfg.DATASETS[key]:
+                raise ProLabError(
+                    f"DATASETS.{key} is empty: name a data set, or give a folder (DATASETS.FOLDER)"
+                )
+            dataset_name = cfg.DATASETS[key][0]
         label_ids = LabelIds.from_metadata(MetadataCatalog.get(dataset_name))
         name = cfg.MODEL.PROLAB.LABEL_SPACE
         return {

@@ -151,7 +151,8 @@ def check_split(
     report.problems = list(split.problems)
     report.notes = list(split.notes)
     full_of_255 = 0
-    with ThreadPoolExecutor(workers) as pool:
+    pool = ThreadPoolExecutor(workers)
+    try:
         checked = pool.map(lambda entry: _check_entry(entry, label_ids), split.entries)
         for entry, one in zip(progress(split.entries), checked, strict=True):
             report.problems += one.problems
@@ -165,6 +166,9 @@ def check_split(
                 report.pixels += one.counts[:-1]
                 report.images_with += one.counts[:-1] > 0
                 report.unlabelled += int(one.counts[-1])
+    finally:
+        # After an interrupt nobody waits for the files that are left.
+        pool.shutdown(cancel_futures=True)
     if full_of_255:
         report.notes.append(
             f"{full_of_255} 8-bit masks hold 255, which is a category here; unlabelled pixels need "

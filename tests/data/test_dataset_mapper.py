@@ -199,6 +199,13 @@ def test_without_a_label_space_there_are_no_targets(cfg: CfgNode) -> None:
     assert "sem_seg" in sample and "property_targets" not in sample
 
 
+def test_a_config_without_data_sets_is_refused(cfg: CfgNode) -> None:
+    cfg.DATASETS.TEST = ()
+    with pytest.raises(ProLabError, match=r"DATASETS\.TEST is empty"):
+        PropertyDatasetMapper(cfg, False)
+    PropertyDatasetMapper(cfg, False, cfg.DATASETS.TRAIN[0])
+
+
 def test_detectron2_loads_batches_with_workers_and_one_shared_table(cfg: CfgNode) -> None:
     cfg.DATALOADER.NUM_WORKERS = 1
     cfg.SOLVER.IMS_PER_BATCH = 2

@@ -65,7 +65,7 @@ def test_masks_of_8_and_16_bits_palettes_and_one_bit_are_ids(tmp_path: Path) -> 
     assert np.array_equal(read_mask(save(ids, tmp_path / "8.png")), ids)
     wide = ids.astype(np.uint16) + 1000
     assert np.array_equal(read_mask(save(wide, tmp_path / "16.png")), wide)
-    palette = Image.fromarray(ids, mode="L").convert("P")
+    palette = Image.fromarray(ids).convert("P")
     palette.putdata(list(map(int, ids.ravel())))
     palette.putpalette([7, 8, 9] * 256)
     palette.save(tmp_path / "p.png")
