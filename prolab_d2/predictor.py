@@ -21,6 +21,7 @@ from detectron2.data import transforms as T
 from detectron2.data.catalog import Metadata
 from detectron2.data.detection_utils import convert_PIL_to_numpy
 from PIL import Image, ImageOps
+from torch import Tensor
 
 from prolab_d2.canvas import save_picture
 from prolab_d2.checkpoint import Checkpoint, read_checkpoint
@@ -222,16 +223,19 @@ class Predictor:
             ProLabError: missing or damaged file, or an array of another kind.
         """
         rgb = _to_rgb(image)
-        augmented = T.AugInput(convert_PIL_to_numpy(Image.fromarray(rgb), self._format))
-        self._augmentations(augmented)
-        channels_first = np.ascontiguousarray(augmented.image.transpose(2, 0, 1))
-        logits = self.model.predict_logits(torch.from_numpy(channels_first))
+        logits = self.model.predict_logits(self.prepare(rgb))
         space, maps, weights = self._property_space, logits, None
         with torch.inference_mode():
             if space is not None:
                 maps, weights = logits.map_values(space.unit_activations), space.category_weights
             labels = category_labels(maps, rgb.shape[:2], weights)[0].cpu().numpy()
         return Prediction(rgb, labels, self.label_space, self.metadata, logits, space)
+
+    def prepare(self, rgb: np.ndarray) -> Tensor:
+        """What the model reads: (3, H', W') uint8 at test size, channels in INPUT.FORMAT."""
+        augmented = T.AugInput(convert_PIL_to_numpy(Image.fromarray(rgb), self._format))
+        self._augmentations(augmented)
+        return torch.from_numpy(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
 
     def require_properties(self) -> None:
         """Raises a `ProLabError` if the model has category supervision: it explains nothing."""

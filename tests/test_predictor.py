@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from PIL import Image
+
+from prolab_d2 import LabelSpace, Predictor, ProLabError
+from prolab_d2.data import PropertyDatasetMapper, register_folder
+from tests.conftest import make_tiny_cfg, save_tiny_checkpoint, tiny_scene
+
+# No multiple of 4 anywhere: neither image, nor windows, nor their step.
+ODD_WINDOWS = [
+    "INPUT.MIN_SIZE_TEST", "61", "TEST.SLIDING_WINDOW.ENABLED", "True",
+    "TEST.SLIDING_WINDOW.CROP_SIZE", "[42, 50]", "TEST.SLIDING_WINDOW.STRIDE", "[27, 31]",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    """(64, 80, 3) uint8 RGB."""
+    return tiny_scene(np.random.default_rng(5))[0]
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny_checkpoint: Path) -> Predictor:
+    return Predictor.from_checkpoint(tiny_checkpoint, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def category_predictor(
+    tiny_label_space_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Predictor:
+    """Of a checkpoint with one-hot supervision."""
+    folder = tmp_path_factory.mktemp("category")
+    cfg = make_tiny_cfg(tiny_label_space_folder, folder)
+    cfg.MODEL.PROLAB.SUPERVISION = "category"
+    return Predictor.from_checkpoint(save_tiny_checkpoint(cfg, folder))
+
+
+def test_a_prediction_holds_labels_categories_and_properties(
+    predictor: Predictor, image: np.ndarray, tiny_label_space: LabelSpace
+) -> None:
+    prediction = predictor(image)
+    assert prediction.labels.shape == (64, 80)
+    assert prediction.labels.dtype == np.int64
+    assert len(np.unique(prediction.labels)) > 1
+    assert prediction.categories == tiny_label_space.categories
+    assert prediction.label_space.hash == tiny_label_space.hash
+    assert prediction.properties.shape == (12, 16, 20)
+    assert prediction.properties.min() >= 0 and prediction.properties.max() <= 1
+    lengths = np.linalg.norm(prediction.unit_activations, axis=0)
+    np.testing.assert_allclose(lengths, 1, atol=1e-5)
+
+
+def test_path_pillow_image_and_array_give_the_same(
+    predictor: Predictor, image: np.ndarray, tmp_path: Path
+) -> None:
+    Image.fromarray(image).save(tmp_path / "image.png")
+    expected = predictor(image).labels
+    for given in (tmp_path / "image.png", str(tmp_path / "image.png"), Image.fromarray(image)):
+        assert (predictor(given).labels == expected).all()
+
+
+@pytest.mark.parametrize("color_order", ["RGB", "BGR"])
+def test_labels_are_those_of_evaluation(
+    tiny_cfg: CfgNode, tiny_dataset_folder: Path, tmp_path: Path, color_order: str
+) -> None:
+    names = register_folder(tiny_dataset_folder)
+    tiny_cfg.INPUT.FORMAT = color_order
+    tiny_cfg.INPUT.MIN_SIZE_TEST = 75
+    tiny_cfg.DATASETS.TEST = (names["val"],)
+    predictor = Predictor.from_checkpoint(save_tiny_checkpoint(tiny_cfg, tmp_path))
+    mapper = PropertyDatasetMapper(tiny_cfg, False)
+    file = tiny_dataset_folder / "images/val/0.png"
+    with torch.no_grad():
+        expected = predictor.model([mapper({"file_name": str(file)})])[0]["labels"]
+    assert (predictor(file).labels == expected.numpy()).all()
+
+
+def test_the_checkpoint_alone_is_enough(
+    tiny_label_space: LabelSpace, image: np.ndarray, tmp_path: Path
+) -> None:
+    tiny_label_space.save(tmp_path / "space")
+    cfg = make_tiny_cfg(tmp_path / "space", tmp_path)
+    checkpoint = save_tiny_checkpoint(cfg, tmp_path)
+    shutil.rmtree(tmp_path / "space")
+    prediction = Predictor.from_checkpoint(checkpoint)(image)
+    assert prediction.label_space.hash == tiny_label_space.hash
+    assert prediction.explain(3, 4).evidence
+
+
+@pytest.mark.parametrize("overrides", [[], ODD_WINDOWS], ids=["whole", "odd windows"])
+@pytest.mark.parametrize("size", [(64, 80), (45, 67)])
+def test_shares_add_up_to_the_score_that_decided_the_label(
+    tiny_checkpoint: Path, image: np.ndarray, overrides: list[str], size: tuple[int, int]
+) -> None:
+    image = np.ascontiguousarray(image[: size[0], : size[1]])
+    predictor = Predictor.from_checkpoint(tiny_checkpoint, "cpu", overrides)
+    prediction = predictor(image)
+    # The scores come from the model's own way, in Detectron2's format.
+    scored = Predictor.from_checkpoint(
+        tiny_checkpoint, "cpu", [*overrides, "TEST.OUTPUT", "scores"]
+    )
+    resized = scored.prepare(image)
+    one = {"image": resized, "height": size[0], "width": size[1]}
+    scores = scored.model([one])[0]["sem_seg"].numpy()
+    assert (scores.argmax(axis=0) == prediction.labels).all()
+    rng = np.random.default_rng(0)
+    corners = [(0, 0), (size[1] - 1, size[0] - 1)]
+    points = [(int(rng.integers(size[1])), int(rng.integers(size[0]))) for _ in range(20)]
+    for x, y in corners + points:
+        explanation = prediction.explain(x, y)
+        assert explanation.category_index == prediction.labels[y, x]
+        assert math.fsum(item.share for item in explanation.evidence) == explanation.score
+        assert explanation.score == pytest.approx(scores[:, y, x].max(), abs=2e-6)
+        other = prediction.explain(x, y, category="car")
+        assert other.score == pytest.approx(scores[3, y, x], abs=2e-6)
+
+
+@pytest.mark.parametrize("pixel", [(80, 0), (0, 64), (-1, 5), (5, -1)])
+def test_a_pixel_outside_the_image_is_refused(
+    predictor: Predictor, image: np.ndarray, pixel: tuple[int, int]
+) -> None:
+    with pytest.raises(
+        ProLabError, match="outside the image of 80 x 64 pixels: use x from 0 to 79"
+    ):
+        predictor(image).explain(*pixel)
+
+
+def test_pictures_have_the_documented_form(
+    predictor: Predictor, image: np.ndarray, tmp_path: Path
+) -> None:
+    prediction = predictor(image)
+    assert prediction.draw(enlarge=False, legend=False).shape == (64, 80, 3)
+    for picture in (
+        prediction.draw(),
+        prediction.draw_explanation(40, 30),
+        prediction.draw_properties(top=4),
+    ):
+        assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3
+        assert picture.shape[1] >= 900
+    prediction.save(tmp_path / "overlay.png")
+    with Image.open(tmp_path / "overlay.png") as saved:
+        assert (np.asarray(saved) == prediction.draw()).all()
+
+
+def test_colors_come_from_the_data_set_where_it_is_known(
+    tiny_cfg: CfgNode, tiny_dataset_folder: Path, tmp_path: Path
+) -> None:
+    (tiny_dataset_folder / "categories.txt").write_text(
+        "sky #010203\nmeadow\nfence\ncar\nsign symbol\n"
+    )
+    names = register_folder(tiny_dataset_folder)
+    tiny_cfg.DATASETS.TEST = (names["val"],)
+    predictor = Predictor.from_checkpoint(save_tiny_checkpoint(tiny_cfg, tmp_path))
+    assert tuple(predictor.metadata.stuff_colors[0]) == (1, 2, 3)
+    assert len(predictor.metadata.stuff_colors) == 5
+
+
+def test_unknown_data_sets_stay_unknown(tiny_cfg: CfgNode, tmp_path: Path) -> None:
+    tiny_cfg.DATASETS.TEST = ("never_seen_sem_seg_val",)
+    predictor = Predictor.from_checkpoint(save_tiny_checkpoint(tiny_cfg, tmp_path))
+    assert list(predictor.metadata.stuff_classes) == list(predictor.label_space.categories)
+    assert not MetadataCatalog.get("never_seen_sem_seg_val").get("stuff_classes")
+
+
+def test_images_are_turned_upright(predictor: Predictor, image: np.ndarray, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    Image.fromarray(image).save(tmp_path / "turned.jpg", exif=exif)
+    with Image.open(tmp_path / "turned.jpg") as turned:
+        from_pillow = predictor(turned)
+    assert from_pillow.labels.shape == (80, 64)
+    assert (predictor(tmp_path / "turned.jpg").labels == from_pillow.labels).all()
+
+
+def test_grey_and_transparent_images_are_read(predictor: Predictor, image: np.ndarray) -> None:
+    for mode in ("L", "RGBA", "P"):
+        assert predictor(Image.fromarray(image).convert(mode)).labels.shape == (64, 80)
+
+
+def test_category_supervision_gives_labels_but_explains_nothing(
+    category_predictor: Predictor, image: np.ndarray
+) -> None:
+    prediction = category_predictor(image)
+    assert prediction.labels.shape == (64, 80)
+    assert not prediction.has_properties
+    prediction.draw()
+    for ask in (
+        lambda: prediction.explain(0, 0),
+        lambda: prediction.properties,
+        lambda: prediction.unit_activations,
+        category_predictor.require_properties,
+    ):
+        with pytest.raises(ProLabError, match="no properties to explain with"):
+            ask()
+
+
+def test_overrides_change_the_config_of_the_checkpoint(
+    tiny_checkpoint: Path, image: np.ndarray
+) -> None:
+    larger = Predictor.from_checkpoint(tiny_checkpoint, "cpu", ["INPUT.MIN_SIZE_TEST", "96"])
+    assert larger(image).properties.shape == (12, 24, 30)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["MODEL.NO_SUCH_KEY", "1"], "NO_SUCH_KEY"),
+        (["MODEL.DECODE_HEAD.CHANNELS", "24"], "belongs to another network"),
+        (["MODEL.PROLAB.LABEL_SPACE", "/no/such/folder"], "/no/such/folder"),
+    ],
+)
+def test_overrides_that_do_not_fit_are_one_sentence(
+    tiny_checkpoint: Path, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(ProLabError, match=message):
+        Predictor.from_checkpoint(tiny_checkpoint, "cpu", overrides)
+
+
+def test_another_label_space_is_an_explicit_option(
+    tiny_checkpoint: Path, tiny_label_space: LabelSpace, image: np.ndarray, tmp_path: Path
+) -> None:
+    tiny_label_space.subset(["car", "sky"]).save(tmp_path / "two")
+    overrides = ["MODEL.PROLAB.LABEL_SPACE", str(tmp_path / "two")]
+    with pytest.raises(ProLabError, match="trained with another label space"):
+        Predictor.from_checkpoint(tiny_checkpoint, "cpu", overrides)
+    overrides += ["MODEL.PROLAB.ALLOW_OTHER_LABEL_SPACE", "True"]
+    prediction = Predictor.from_checkpoint(tiny_checkpoint, "cpu", overrides)(image)
+    assert prediction.categories == ("car", "sky")
+    assert prediction.labels.max() <= 1
+
+
+def test_checkpoints_that_cannot_be_used_are_one_sentence(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged.pth"
+    damaged.write_bytes(tiny_checkpoint.read_bytes()[:5000])
+    weights = tmp_path / "weights.pth"
+    torch.save({"model": {"a": torch.zeros(1)}}, weights)
+    for path, message in (
+        (tmp_path / "missing.pth", "does not exist"),
+        (damaged, "cannot be read"),
+        (weights, "weights only"),
+    ):
+        with pytest.raises(ProLabError, match=message):
+            Predictor.from_checkpoint(path)
+
+
+def test_a_device_that_is_not_there_is_one_sentence(tiny_checkpoint: Path) -> None:
+    with pytest.raises(ProLabError, match="device 'gpu' cannot be used"):
+        Predictor.from_checkpoint(tiny_checkpoint, "gpu")
+
+
+def test_images_that_cannot_be_used_are_one_sentence(
+    predictor: Predictor, image: np.ndarray, tmp_path: Path
+) -> None:
+    Image.fromarray(image).save(tmp_path / "whole.png")
+    cut = tmp_path / "cut.png"
+    cut.write_bytes((tmp_path / "whole.png").read_bytes()[:2000])
+    for given, message in (
+        (tmp_path / "missing.png", "missing image"),
+        (cut, "unreadable image"),
+        (Image.open(cut), "unreadable image"),
+        (image.astype(np.float32), "an image of float32"),
+        ([[1, 2]], "an image of list"),
+        (image[:, :, 0], r"shape \(64, 80\)"),
+        (image[:0], "shape"),
+    ):
+        with pytest.raises(ProLabError, match=message):
+            predictor(given)
