@@ -60,7 +60,7 @@ class PropertyEvaluator(DatasetEvaluator):
             )
         self._dataset_name = dataset_name
         self._label_space = label_space
-        self._signatures = torch.from_numpy(np.asarray(label_space.signatures, dtype=bool))
+        self._signatures = torch.tensor(label_space.signatures, dtype=torch.bool)
         self._distributed = distributed
         self._output_dir = output_dir
         self._logger = logging.getLogger(__name__)

@@ -125,10 +125,13 @@ class SemSegEvaluator(DatasetEvaluator):
         share = 100 * metrics.labelled / metrics.labelled.sum()
         rows = [
             (name, results[f"IoU-{name}"], results[f"ACC-{name}"], share[i])
+            if metrics.labelled[i]
+            else (name, None, None, 0.0)
             for i, name in enumerate(names)
         ]
         headers = ("category", "IoU", "ACC", "% of pixels")
-        return f"{tabulate(rows, headers, 'pipe', floatfmt='.2f')}\n\n{summary}"
+        table = tabulate(rows, headers, "pipe", floatfmt=".2f", missingval="-")
+        return f"{table}\n\n{summary}"
 
 
 def _predicted_ids(output: dict[str, Any]) -> np.ndarray:
