@@ -1,0 +1,369 @@
+"""The demo as a user calls it: options in, files, text and exit codes out."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import make_tiny_cfg, save_tiny_checkpoint, tiny_scene
+
+SCRIPT = Path(__file__).resolve().parents[2] / "projects/ProLab/demo.py"
+
+
+@pytest.fixture(scope="module")
+def demo() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("prolab_demo", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["prolab_demo"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of three images of 80 x 64, one of them in upper case, and a text file."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i, name in enumerate(("a.png", "b.JPG", "c.png")):
+        Image.fromarray(tiny_scene(np.random.default_rng(i))[0]).save(folder / name)
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """Five frames of 80 x 64."""
+    path = tmp_path / "drive.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 12.0, (80, 64))
+    for i in range(5):
+        writer.write(tiny_scene(np.random.default_rng(i))[0][:, :, ::-1])
+    writer.release()
+    return path
+
+
+def fails(capsys: pytest.CaptureFixture[str], code: int, *words: str) -> None:
+    """The run ended with code 2 and one sentence that holds `words`."""
+    assert code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]
+    assert len(errors) == 1, lines
+    assert "Traceback" not in "\n".join(lines)
+    for word in words:
+        assert word in errors[0]
+
+
+def size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def test_one_image_becomes_one_overlay(
+    demo: ModuleType, tiny_checkpoint: Path, photos: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "new" / "overlay.png"
+    image = str(photos / "a.png")
+    args = ["--weights", str(tiny_checkpoint), "--input", image, "--output", str(output)]
+    assert demo.main(args) == 0
+    assert size(output)[0] == 900
+    assert [path.name for path in output.parent.iterdir()] == ["overlay.png"]
+
+
+def test_a_folder_becomes_a_folder_of_the_same_names(
+    demo: ModuleType,
+    tiny_checkpoint: Path,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    args = ["--weights", str(tiny_checkpoint), "--input", str(photos), "--output"]
+    assert demo.main([*args, str(tmp_path / "out")]) == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "b.JPG", "c.png"]
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert "%" in lines[0] and "a.png" in lines[0]
+
+
+def test_patterns_and_paths_can_be_mixed(
+    demo: ModuleType, tiny_checkpoint: Path, photos: Path, tmp_path: Path
+) -> None:
+    inputs = [str(photos / "*.png"), str(photos / "b.JPG")]
+    args = ["--weights", str(tiny_checkpoint), "--input", *inputs, "--output", str(tmp_path / "o/")]
+    assert demo.main(args) == 0
+    assert len(list((tmp_path / "o").iterdir())) == 3
+
+
+def test_weights_and_config_as_in_detectron2s_own_demo(
+    demo: ModuleType,
+    tiny_checkpoint: Path,
+    tiny_label_space_folder: Path,
+    photos: Path,
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "tiny.yaml"
+    config.write_text(make_tiny_cfg(tiny_label_space_folder, tmp_path).dump())
+    output = tmp_path / "overlay.jpg"
+    args = ["--config-file", str(config), "--input", str(photos / "a.png")]
+    args += ["--output", str(output), "--opts", "MODEL.WEIGHTS", str(tiny_checkpoint)]
+    assert demo.main(args) == 0
+    assert size(output)[0] == 900
+
+
+def test_explanation_is_printed_and_drawn(
+    demo: ModuleType,
+    tiny_checkpoint: Path,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    args = ["--weights", str(tiny_checkpoint), "--input", str(photos / "a.png")]
+    args += ["--explain", "40,30", "--heatmaps", "--device", "cpu"]
+    assert demo.main([*args, "--output", str(tmp_path / "out")]) == 0
+    text = capsys.readouterr().out
+    assert "score 0." in text and "shares of the score" in text
+    assert size(tmp_path / "out/a.png")[0] > 1200  # overlay and panel
+    assert size(tmp_path / "out/a_properties.png")[0] > 1200
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mp4"])
+def test_a_video_becomes_a_video_of_the_same_size_and_length(
+    demo: ModuleType, tiny_checkpoint: Path, video: Path, tmp_path: Path, suffix: str
+) -> None:
+    output = tmp_path / "out" / f"overlay{suffix}"
+    args = ["--weights", str(tiny_checkpoint), "--video-input", str(video)]
+    assert demo.main([*args, "--output", str(output)]) == 0
+    capture = cv2.VideoCapture(str(output))
+    frames = []
+    while (read := capture.read())[0]:
+        frames.append(read[1])
+    assert len(frames) == 5
+    assert frames[0].shape == (64, 80, 3)
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(12.0)
+    original = cv2.VideoCapture(str(video)).read()[1]
+    assert np.abs(frames[0].astype(int) - original).mean() > 5  # colours lie over it
+    assert [path.name for path in output.parent.iterdir()] == [output.name]
+
+
+def test_a_video_into_a_folder_keeps_its_name(
+    demo: ModuleType, tiny_checkpoint: Path, video: Path, tmp_path: Path
+) -> None:
+    args = ["--weights", str(tiny_checkpoint), "--video-input", str(video)]
+    assert demo.main([*args, "--output", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "drive.mp4").stat().st_size > 0
+
+
+def test_pictures_are_shown_in_a_window_until_escape(
+    demo: ModuleType,
+    tiny_checkpoint: Path,
+    photos: Path,
+    video: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown: list[np.ndarray] = []
+    keys = iter([ord("n"), 27] * 2)
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(demo.cv2, "namedWindow", lambda *_: None)
+    monkeypatch.setattr(demo.cv2, "imshow", lambda _, picture: shown.append(picture))
+    monkeypatch.setattr(demo.cv2, "waitKey", lambda _: next(keys))
+    assert demo.main(["--weights", str(tiny_checkpoint), "--input", str(photos)]) == 0
+    assert len(shown) == 2
+    assert demo.main(["--weights", str(tiny_checkpoint), "--video-input", str(video)]) == 0
+    assert [picture.shape for picture in shown[2:]] == [(64, 80, 3)] * 2
+
+
+def test_without_display_and_output_the_demo_says_what_to_do(
+    demo: ModuleType,
+    tiny_checkpoint: Path,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(demo.sys, "platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    args = ["--weights", str(tiny_checkpoint), "--input", str(photos)]
+    fails(capsys, demo.main(args), "no display", "--output")
+
+
+def test_a_broken_image_is_reported_and_the_others_are_done(
+    demo: ModuleType,
+    tiny_checkpoint: Path,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (photos / "b.JPG").write_bytes(b"no image at all")
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "b.JPG").write_text("kept")
+    args = ["--weights", str(tiny_checkpoint), "--input", str(photos), "--output", str(output)]
+    assert demo.main(args) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert [line for line in lines if "b.JPG" in line and "unreadable" in line]
+    assert lines[-1].startswith("error: 1 of 3 images could not be used")
+    assert sorted(p.name for p in output.iterdir()) == ["a.png", "b.JPG", "c.png"]
+    assert (output / "b.JPG").read_text() == "kept"
+
+
+def test_a_single_broken_image_is_one_sentence(
+    demo: ModuleType,
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG no image at all")
+    args = ["--weights", str(tiny_checkpoint), "--input", str(tmp_path / "broken.png")]
+    args += ["--output", str(tmp_path / "out.png")]
+    fails(capsys, demo.main(args), "unreadable image", "broken.png")
+    assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize("name", ["*.gif", "missing.png", "empty"])
+def test_input_that_stands_for_no_image_is_one_sentence(
+    demo: ModuleType,
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    (tmp_path / "empty").mkdir()
+    args = ["--weights", str(tiny_checkpoint), "--input", str(tmp_path / name)]
+    fails(capsys, demo.main([*args, "--output", str(tmp_path / "out")]), name)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pixel_outside_the_image_is_one_sentence_and_overwrites_nothing(
+    demo: ModuleType,
+    tiny_checkpoint: Path,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "out.png"
+    output.write_text("kept")
+    args = ["--weights", str(tiny_checkpoint), "--input", str(photos / "a.png")]
+    code = demo.main([*args, "--output", str(output), "--explain", "80,0"])
+    fails(capsys, code, "pixel 80,0", "80 x 64")
+    assert output.read_text() == "kept"
+
+
+@pytest.mark.parametrize("text", ["40", "4,5,6", "a,b", "1.5,2"])
+def test_a_pixel_that_cannot_be_read_is_refused(
+    demo: ModuleType, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    with pytest.raises(SystemExit) as raised:
+        demo.main(["--input", "a.png", "--explain", text])
+    assert raised.value.code == 2
+    assert "write X,Y such as 120,80" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("file/out.png", ["cannot write"]),
+        ("file/folder", ["cannot write"]),
+        ("one.png", ["3 images", "name a folder"]),
+        ("photos", ["would overwrite the image"]),
+    ],
+)
+def test_output_that_cannot_be_written_is_one_sentence(
+    demo: ModuleType,
+    tiny_checkpoint: Path,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    output: str,
+    words: list[str],
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    before = {path: path.read_bytes() for path in photos.iterdir()}
+    inputs = [str(photos / "a.png")] if output == "file/out.png" else [str(photos)]
+    args = ["--weights", str(tiny_checkpoint), "--input", *inputs]
+    fails(capsys, demo.main([*args, "--output", str(tmp_path / output)]), *words)
+    assert (tmp_path / "file").read_text() == "kept"
+    assert {path: path.read_bytes() for path in photos.iterdir()} == before
+
+
+def test_two_images_of_one_name_do_not_overwrite_each_other(
+    demo: ModuleType,
+    tiny_checkpoint: Path,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "a.png").write_bytes((photos / "a.png").read_bytes())
+    args = ["--weights", str(tiny_checkpoint), "--input", str(photos), str(tmp_path / "more")]
+    fails(capsys, demo.main([*args, "--output", str(tmp_path / "out")]), "would both become")
+
+
+def test_videos_that_cannot_be_used_are_one_sentence(
+    demo: ModuleType,
+    tiny_checkpoint: Path,
+    video: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video at all")
+    kept = tmp_path / "kept.mp4"
+    kept.write_text("kept")
+    start = ["--weights", str(tiny_checkpoint), "--video-input"]
+    for args, words in (
+        ([str(tmp_path / "missing.mp4"), "--output", str(kept)], ["does not exist"]),
+        ([str(broken), "--output", str(kept)], ["broken.mp4", "cannot be read"]),
+        ([str(video), "--output", str(tmp_path / "out.txt")], [".mp4, .avi"]),
+        ([str(video), "--output", str(video)], ["would overwrite"]),
+        ([str(video), "--output", str(kept / "out.avi")], ["cannot write"]),
+        ([str(video), "--output", str(kept), "--explain", "1,1"], ["use --input"]),
+    ):
+        fails(capsys, demo.main([*start, *args]), *words)
+    assert kept.read_text() == "kept"
+
+
+def test_weights_that_cannot_be_used_are_one_sentence(
+    demo: ModuleType,
+    tiny_label_space_folder: Path,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    start = ["--input", str(photos / "a.png"), "--output", str(tmp_path / "out.png")]
+    fails(capsys, demo.main(start), "add --weights")
+    missing = ["--weights", str(tmp_path / "missing.pth")]
+    fails(capsys, demo.main([*start, *missing]), "missing.pth", "does not exist")
+
+    cfg = make_tiny_cfg(tiny_label_space_folder, tmp_path)
+    cfg.MODEL.PROLAB.SUPERVISION = "category"
+    category = ["--weights", str(save_tiny_checkpoint(cfg, tmp_path))]
+    for option in (["--explain", "1,1"], ["--heatmaps"]):
+        fails(capsys, demo.main([*start, *category, *option]), "no properties to explain with")
+    assert not (tmp_path / "out.png").exists()
+    assert demo.main([*start, *category]) == 0
+
+
+def test_an_interrupt_keeps_the_video_of_a_webcam(
+    demo: ModuleType, tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    def interrupted():
+        yield from [np.zeros((64, 80, 3), dtype=np.uint8)] * 3
+        raise KeyboardInterrupt
+
+    demo.write_video(tmp_path / "webcam.avi", interrupted(), 10.0, (80, 64), endless=True)
+    capture = cv2.VideoCapture(str(tmp_path / "webcam.avi"))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 3
+    with pytest.raises(KeyboardInterrupt):
+        demo.write_video(tmp_path / "video.avi", interrupted(), 10.0, (80, 64), endless=False)
+
+
+def test_help_has_an_example_to_paste(demo: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        demo.main(["--help"])
+    assert raised.value.code == 0
+    assert "demo.py --weights output/model_best.pth --input" in capsys.readouterr().out
