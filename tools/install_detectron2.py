@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
 from _detectron2_installer.edits import EDITS, PORTABLE_EDITS, apply_edits
 from _detectron2_installer.environment import (
     has_module,

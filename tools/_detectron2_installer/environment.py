@@ -16,6 +16,7 @@ __all__ = ["has_module", "installed_version", "pip", "working_detectron2"]
 _TRIAL = """
 import warnings
 warnings.simplefilter("ignore")
+import detectron2
 import torch
 import detectron2.checkpoint, detectron2.config, detectron2.data, detectron2.engine
 import detectron2.evaluation, detectron2.modeling, detectron2.solver
