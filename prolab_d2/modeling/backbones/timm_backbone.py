@@ -6,7 +6,6 @@ Shapes: B batch, C channels (per feature), H x W image size.
 from __future__ import annotations
 
 import difflib
-import re
 from typing import Any
 
 import timm
@@ -23,16 +22,14 @@ from prolab_d2.modeling.backbones.weights import hub_without_waiting, load_weigh
 __all__ = ["FEATURES", "TimmBackbone", "build_timm_backbone"]
 
 FEATURES = ("res2", "res3", "res4", "res5")
-_UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
-# Transformers are made for one image size; these options, where a model has them, lift that.
-_ANY_SIZE = {"dynamic_img_size": True, "strict_img_size": False}
 
 
 class TimmBackbone(Backbone):
     """Features of a timm model at strides 4, 8, 16 and 32, called "res2" to "res5".
 
     A model with one stride only (a plain ViT) gives four of its layers, evenly spaced, to a
-    `StridePyramid`.
+    `StridePyramid`. Images are zero-padded at the bottom and right to a multiple of 32 and the
+    features cut back.
     """
 
     def __init__(
@@ -49,28 +46,24 @@ class TimmBackbone(Backbone):
             ProLabError: no such model, it lacks one of the strides, or its weights do not load.
         """
         super().__init__()
-        options = {"in_chans": in_channels}
-        if drop_path_rate:
-            options["drop_path_rate"] = drop_path_rate
+        self.name = name
+        options: dict[str, Any] = {"in_chans": in_channels, "drop_path_rate": drop_path_rate}
         net = _create(name, options)
         strides = net.feature_info.reduction()
         self.pyramid: StridePyramid | None = None
-        # A patch size that is no power of two (14) runs on a slightly smaller image.
-        self.patch, self.grid = 1, 1
+        self.patch = self.grid = 1
         if set(STRIDES) <= set(strides):
             # Of several features with one stride the last is the richest.
             self.indices = [len(strides) - 1 - strides[::-1].index(stride) for stride in STRIDES]
-            channels = [net.feature_info.channels()[i] for i in self.indices]
         elif len(set(strides)) == 1:
             depth = len(net.feature_info.info)
-            taps = [depth * (i + 1) // 4 - 1 for i in range(4)]
-            options["out_indices"] = taps
+            options["out_indices"] = [depth * (i + 1) // 4 - 1 for i in range(4)]
             net = _create(name, options)
-            self.indices = list(range(4))
-            channels = net.feature_info.channels()
+            self.indices = [0, 1, 2, 3]
+            # A patch size that is no power of two (14) runs on a slightly smaller image.
             self.patch = strides[0]
             self.grid = 1 << (self.patch - 1).bit_length()
-            self.pyramid = StridePyramid(channels[0], self.grid)
+            self.pyramid = StridePyramid(net.feature_info.channels()[0], self.grid)
         else:
             raise ProLabError(
                 f"MODEL.TIMM.NAME: {name!r} has features at strides {strides}: choose a model "
@@ -82,9 +75,10 @@ class TimmBackbone(Backbone):
         elif weights:
             load_weights(net, weights)
         self.net = net
+        channels = net.feature_info.channels()
         self._shapes = {
-            feature: ShapeSpec(channels=width, stride=stride)
-            for feature, width, stride in zip(FEATURES, channels, STRIDES, strict=True)
+            feature: ShapeSpec(channels=channels[i], stride=stride)
+            for feature, i, stride in zip(FEATURES, self.indices, STRIDES, strict=True)
         }
 
     @property
@@ -100,51 +94,64 @@ class TimmBackbone(Backbone):
             images: (B, 3, H, W), normalised.
         Returns:
             "res2" to "res5": (B, C, H / stride, W / stride), rounded up.
+        Raises:
+            ProLabError: the model is made for one image size, and this is another.
         """
-        if self.pyramid is None:
-            outputs = self.net(images)
-            features = [outputs[i] for i in self.indices]
-            if _is_nhwc(self.net):
-                features = [x.permute(0, 3, 1, 2) for x in features]
-        else:
-            features = self._pyramid_features(images)
+        height, width = images.shape[2:]
+        bottom, right = -height % STRIDES[-1], -width % STRIDES[-1]
+        if bottom or right:
+            images = F.pad(images, (0, right, 0, bottom))
+        features = self._features(images)
+        if bottom or right:
+            features = [
+                x[:, :, : -(-height // stride), : -(-width // stride)]
+                for x, stride in zip(features, STRIDES, strict=True)
+            ]
         return dict(zip(FEATURES, features, strict=True))
 
-    def _pyramid_features(self, images: Tensor) -> list[Tensor]:
+    def _features(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W), multiples of 32, to four features (B, C, H / stride, W / stride)."""
         height, width = images.shape[2:]
-        images = F.pad(images, (0, -width % STRIDES[-1], 0, -height % STRIDES[-1]))
         if self.patch != self.grid:
-            size = [side * self.patch // self.grid for side in images.shape[2:]]
+            size = [side * self.patch // self.grid for side in (height, width)]
             images = F.interpolate(images, size, mode="bilinear", align_corners=False)
-        features = self.pyramid(self.net(images))
-        return [
-            x[:, :, : -(-height // stride), : -(-width // stride)]
-            for x, stride in zip(features, STRIDES, strict=True)
-        ]
+        try:
+            outputs = self.net(images)
+        except AssertionError as error:
+            raise ProLabError(
+                f"MODEL.TIMM.NAME: {self.name!r} cannot take an image of {height} x {width} "
+                f"({error}): choose a model that takes any size, or images of that size"
+            ) from error
+        features = [outputs[i] for i in self.indices]
+        if _gives_nhwc(self.net):
+            features = [x.permute(0, 3, 1, 2) for x in features]
+        return features if self.pyramid is None else self.pyramid(features)
 
 
-def _is_nhwc(net: nn.Module) -> bool:
+def _gives_nhwc(net: nn.Module) -> bool:
     return str(getattr(net, "output_fmt", "")).upper().endswith("NHWC")
 
 
 def _create(name: str, options: dict[str, Any], pretrained: bool = False) -> nn.Module:
-    """timm's feature extractor, without those of `_ANY_SIZE` that the model does not have."""
-    size_options = dict(_ANY_SIZE)
+    """timm's feature extractor, without the options that the model does not know.
+
+    Raises:
+        ProLabError: no such model, or it has no stochastic depth to set.
+    """
+    # Transformers are made for one image size; these options lift that where a model has them.
+    options = {"dynamic_img_size": True, "strict_img_size": False, **options}
     while True:
         try:
-            return timm.create_model(
-                name, features_only=True, pretrained=pretrained, **options, **size_options
-            )
+            return timm.create_model(name, features_only=True, pretrained=pretrained, **options)
         except TypeError as error:
-            match = _UNEXPECTED.search(str(error))
-            if match and match[1] in size_options:
-                del size_options[match[1]]
-            elif match and match[1] == "drop_path_rate":
+            refused = [key for key in options if f"'{key}'" in str(error)]
+            if "unexpected keyword argument" not in str(error) or not refused:
+                raise
+            if "drop_path_rate" in refused and options["drop_path_rate"]:
                 raise ProLabError(
                     f"MODEL.TIMM.DROP_PATH_RATE: {name!r} has no stochastic depth: set it to 0"
                 ) from error
-            else:
-                raise
+            options = {key: x for key, x in options.items() if key not in refused}
         except RuntimeError as error:
             if "Unknown model" not in str(error):
                 raise
