@@ -19,8 +19,10 @@ from torch import Tensor
 __all__ = ["NUM_BINS", "PropertyMetrics", "property_histograms", "sample_at_cell_centres"]
 
 NUM_BINS = 1000
-# Values that are binned at once: bounds the memory to some ten times as many bytes.
-CHUNK = 1 << 22
+# Values that are binned at once: bounds the memory to some twelve times as many bytes.
+CHUNK = 1 << 20
+# Properties that are binned at once: the positions of their bins are exact in float32.
+MAX_GROUP = 2**24 // (2 * NUM_BINS)
 
 
 def sample_at_cell_centres(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -47,15 +49,15 @@ def property_histograms(activations: Tensor, labels: Tensor, signatures: Tensor)
     """
     count, pixels = activations.shape
     counts = np.zeros((count, 2, NUM_BINS), dtype=np.int64)
-    has_property = signatures.t().to(activations.device)
-    step = max(CHUNK // max(pixels, 1), 1)
+    # Added to the rounded-up activation 1..NUM_BINS of a pixel: where its histogram starts.
+    starts = signatures.t().to(activations.device, torch.float32) * NUM_BINS - 1
+    step = min(max(CHUNK // max(pixels, 1), 1), MAX_GROUP)
     for first in range(0, count, step):
         group = slice(first, first + step)
-        index = activations[group].float().mul(NUM_BINS).ceil_().sub_(1).clamp_(0, NUM_BINS - 1)
+        index = activations[group].float().mul(NUM_BINS).ceil_().clamp_(1, NUM_BINS)
         rows = torch.arange(len(index), device=index.device)[:, None]
-        index = index.to(torch.int64).add_(2 * NUM_BINS * rows)
-        index += has_property[group][:, labels].to(torch.int64).mul_(NUM_BINS)
-        bins = torch.bincount(index.view(-1), minlength=2 * NUM_BINS * len(index))
+        index += (starts[group] + 2 * NUM_BINS * rows).index_select(1, labels)
+        bins = torch.bincount(index.to(torch.int32).view(-1), minlength=2 * NUM_BINS * len(index))
         counts[group] = bins.view(-1, 2, NUM_BINS).cpu().numpy()
     return counts
 
