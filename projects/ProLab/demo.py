@@ -248,6 +248,9 @@ def open_capture(video: str | None) -> Iterator[cv2.VideoCapture]:
     """
     if video is not None and not Path(video).is_file():
         raise ProLabError(f"video {video} does not exist: check the path")
+    # OpenCV and FFmpeg would print lines of their own beside our sentence.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     capture = cv2.VideoCapture(0 if video is None else video)
     try:
         if not capture.isOpened():

@@ -52,8 +52,8 @@ class PropertySpace(nn.Module):
             ProLabError: shapes do not fit, values are not finite, or an option is unknown.
         """
         super().__init__()
-        bank = torch.as_tensor(bank).detach().to(torch.float32)
-        signatures = torch.as_tensor(signatures).detach().to(torch.bool)
+        bank = _copy(bank, torch.float32)
+        signatures = _copy(signatures, torch.bool)
         if bank.ndim != 2 or signatures.ndim != 2 or bank.shape[0] != signatures.shape[1]:
             raise ProLabError(
                 f"bank {tuple(bank.shape)} and signatures {tuple(signatures.shape)} do not belong "
@@ -271,6 +271,13 @@ def _mean_over_ranks(count: Tensor, training: bool) -> Tensor:
     total = count.clone()
     distributed.all_reduce(total)
     return total / distributed.get_world_size()
+
+
+def _copy(values: np.ndarray | Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor of its own: the arrays of a label space are read-only."""
+    if not isinstance(values, Tensor):
+        values = torch.from_numpy(np.array(values))
+    return values.detach().to(dtype, copy=True)
 
 
 def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
