@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from os import PathLike
@@ -43,10 +44,13 @@ def text_width(text: str, size: int, bold: bool = False) -> int:
 
 
 def wrap(text: str, size: int, width: int, bold: bool = False) -> list[str]:
-    """Breaks a text into lines no wider than `width` pixels; words that do not fit are split."""
+    """Breaks a text into lines no wider than `width` pixels; words that do not fit are split.
+
+    No break comes at a no-break space.
+    """
     lines: list[str] = []
     line = ""
-    for word in text.split():
+    for word in re.split(r"[ \t\r\n]+", text.strip()):
         candidate = f"{line} {word}".strip()
         if text_width(candidate, size, bold) <= width:
             line = candidate

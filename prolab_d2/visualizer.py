@@ -52,7 +52,7 @@ MUTED = (95, 95, 95)
 HEAT = "inferno"  # black to yellow, lightness rises evenly
 # Regions below this part of the picture get no name, unless nothing else shows their category.
 NAMED_AREA, NAMED_LARGEST_AREA = 0.06, 0.003
-EDGE_ALPHA = 0.9
+EDGE_ALPHA = 230  # of 255
 
 
 def label_metadata(
@@ -87,7 +87,7 @@ class SegmentationVisualizer(Visualizer):
                 size of the image.
             alpha: opacity of the colours.
         """
-        self._colors = np.zeros((*sem_seg.shape, 4), dtype=np.float32)
+        self._colors = np.zeros((*sem_seg.shape, 4), dtype=np.uint8)
         self._places: list[_Place] = []
         super().draw_sem_seg(sem_seg, area_threshold, alpha)
         edges = np.zeros(sem_seg.shape, dtype=bool)
@@ -111,7 +111,7 @@ class SegmentationVisualizer(Visualizer):
     ) -> VisImage:
         """One category of `draw_sem_seg`: its colour and the places of its name."""
         color = to_rgb(random_color(rgb=True, maximum=1) if color is None else color)
-        self._colors[binary_mask > 0] = (*color, alpha)
+        self._colors[binary_mask > 0] = np.rint(255 * np.array((*color, alpha)))
         for area, x, y in _regions(binary_mask, area_threshold):
             self._places.append(_Place(area, x, y, text or "", color))
         return self.output
@@ -275,9 +275,10 @@ def _evidence_panel(explanation: Explanation, place: str, color: Color, top: int
     name = explanation.category
     parts = [
         (f"What speaks for {name}: shares of the score", present, SUPPORTS),
-        (f"Expected of {name}, but not seen here", list(explanation.missing), NEUTRAL),
-        (f"Seen here, but not expected of {name}", list(explanation.unexpected), UNEXPECTED),
-    ]
+        (f"Expected of {name}, but not seen here: shares", list(explanation.missing), NEUTRAL),
+        (f"Seen here, but not expected of {name}: activations",
+         list(explanation.unexpected), UNEXPECTED),
+    ]  # fmt: skip
     # Drawn twice: the first time only tells how tall the panel must be.
     canvas = Canvas(PANEL_WIDTH, 1)
     height = _fill_panel(canvas, explanation, place, color, parts, top)
@@ -324,8 +325,8 @@ def _evidence_row(canvas: Canvas, y: int, item: Evidence, longest: float, fill: 
     length = round(room * max(item.activation, 0.0) / longest) if longest > 0 else 0
     canvas.rectangle(GAP, y + 4, room, bar_height, (242, 242, 242))
     canvas.rectangle(GAP, y + 4, length, bar_height, fill, MUTED)
-    value = f"{item.share:.3f}" if item.share else f"({item.activation:.2f})"
-    canvas.text(PANEL_WIDTH - GAP, y + 4 + bar_height // 2, value, SMALL, anchor="rm")
+    value = item.activation if fill == UNEXPECTED else item.share
+    canvas.text(PANEL_WIDTH - GAP, y + 4 + bar_height // 2, f"{value:.3f}", SMALL, anchor="rm")
     lines = wrap(item.name, SMALL, PANEL_WIDTH - 2 * GAP)
     return canvas.lines(GAP, y + bar_height + 7, lines, SMALL) + 5
 
@@ -357,7 +358,8 @@ def property_heatmap_sheet(
         cv2.resize(image, (tile_width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY
     )
     tiles = [_heat_tile(grey, properties[k] / largest) for k in chosen]
-    titles = [f"{names[k]} (mean {means[k]:.2f})" for k in chosen]
+    # The parts of a number with its name stay on one line.
+    titles = [f"{names[k]} (mean\u00a0{means[k]:.2f})" for k in chosen]
     sheet = contact_sheet(tiles, titles, columns=columns)
     bar = _color_bar(sheet.shape[1], largest)
     return np.concatenate([sheet, bar], axis=0)

@@ -29,6 +29,12 @@ def test_a_word_wider_than_the_room_is_split_and_not_cut() -> None:
     assert max(text_width(line, SMALL) for line in lines) <= 120
 
 
+def test_no_line_breaks_at_a_no_break_space() -> None:
+    room = text_width("a long (mean", SMALL)
+    assert wrap("a long (mean 0.12)", SMALL, room) == ["a long (mean", "0.12)"]
+    assert wrap("a long (mean\u00a00.12)", SMALL, room) == ["a long", "(mean\u00a00.12)"]
+
+
 def test_an_empty_text_is_one_empty_line() -> None:
     assert wrap("", SMALL, 100) == [""]
 
