@@ -82,6 +82,20 @@ class ConvModule(nn.Sequential):
         layers["activate"] = nn.ReLU(inplace=True)
         super().__init__(layers)
 
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, h, w) -> (B, out_channels, h, w).
+
+        Raises:
+            ProLabError: plain batch norm has to train on a single value per channel.
+        """
+        if self.training and x.numel() == x.shape[1] and isinstance(self[1], nn.BatchNorm2d):
+            raise ProLabError(
+                "batch norm cannot train on one image whose features are pooled to one pixel: "
+                "raise SOLVER.IMS_PER_BATCH to 2 or more per process, or set the NORM of the head "
+                "to 'GN'"
+            )
+        return super().forward(x)
+
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, C, h, w) -> (B, C, *size), bilinear with `align_corners=False`."""
