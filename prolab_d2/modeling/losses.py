@@ -104,6 +104,22 @@ class _BandedLoss(torch.autograd.Function):
         return gradient, lengths_gradient, None, None, None, None, None
 
 
+@dataclass(frozen=True)
+class _Image:
+    """One image on its way through the bands.
+
+    rows (H, blocks c) int64, weights and losses (H, blocks c): of every pixel and those beyond the
+    edge; cells (h, blocks s, K): the source columns as the blocks read them; and their gradient.
+    """
+
+    index: int
+    rows: Tensor
+    weights: Tensor
+    losses: Tensor
+    cells: Tensor
+    gradient: Tensor | None
+
+
 class _Bands:
     """Value and gradient of a batch, image by image, band by band.
 
@@ -122,9 +138,10 @@ class _Bands:
     ) -> None:
         (height, width), properties = size, logits.shape[1]
         self.logits = logits.permute(0, 2, 3, 1)  # (B, h, w, K)
-        self.options = options
+        self.width = width
+        self.temperature = options.temperature
+        self.compare = _COMPARE[options.kind]
         self.lengths = lengths
-        self.size = size
         self.gradient = None
         if need_gradient:
             self.gradient = torch.zeros_like(self.logits, memory_format=torch.contiguous_format)
@@ -140,118 +157,112 @@ class _Bands:
         default = _BAND_ENTRIES.get(logits.device.type, _BAND_ENTRIES["other"])
         row_entries = self.blocks.padded * properties
         self.band_rows = min(height, max(1, (options.band_entries or default) // row_entries))
-        # (rows of a band x blocks, c, s)
+        # The matrices of all blocks of a band, (rows x blocks, c, s).
         across = self.blocks.matrix / (options.temperature or 1.0)
         self.across = across.repeat(self.band_rows, 1, 1)
         # Memory that all bands share, so that it stays in the cache.
         self.buffers = logits.new_empty(3, self.band_rows * self.blocks.padded, properties)
+        self.ones = logits.new_ones(properties)
 
-    def run(self, image: int, rows: Tensor) -> Tensor:
-        """Sum of the loss of one image with target rows (H, W); adds its gradient."""
-        height, width = self.size
-        columns = self.blocks.columns
-        rows = F.pad(rows, (0, self.blocks.padded - width), value=self.beyond)  # (H, blocks c)
+    def run(self, index: int, rows: Tensor) -> Tensor:
+        """Sum of the losses of one image with target rows (H, W); adds its gradient."""
+        rows = F.pad(rows, (0, self.blocks.padded - self.width), value=self.beyond)
+        cells = self.logits[index].contiguous().index_select(1, self.blocks.columns)
         weights = self.weights[rows]
-        losses = torch.empty_like(weights)
-        cells = self.logits[image].contiguous().index_select(1, columns)  # (h, blocks s, K)
-        gradient = None if self.gradient is None else torch.zeros_like(cells)
-        for start in range(0, height, self.band_rows):
-            target = slice(start, min(start + self.band_rows, height))
-            losses[target] = self._band(
-                image, target, rows[target].flatten(), weights[target], cells, gradient
-            )
-        if gradient is not None:
-            self.gradient[image].index_add_(1, columns, gradient)
-        return losses.flatten() @ weights.flatten()
+        image = _Image(
+            index=index,
+            rows=rows,
+            weights=weights,
+            losses=torch.empty_like(weights),
+            cells=cells,
+            gradient=None if self.gradient is None else torch.zeros_like(cells),
+        )
+        for start in range(0, len(rows), self.band_rows):
+            self._band(image, slice(start, min(start + self.band_rows, len(rows))))
+        if image.gradient is not None:
+            self.gradient[index].index_add_(1, self.blocks.columns, image.gradient)
+        return image.losses.mul_(weights).sum()
 
-    def _band(
-        self,
-        image: int,
-        target: slice,
-        rows: Tensor,
-        weights: Tensor,
-        cells: Tensor,
-        gradient: Tensor | None,
-    ) -> Tensor:
-        """Losses (rows, blocks c) of one band; adds its gradient to `gradient` (h, blocks s, K)."""
-        blocks, properties = self.blocks, cells.shape[2]
-        source = slice(*source_range(len(cells), self.size[0], target.start, target.stop))
+    def _band(self, image: _Image, target: slice) -> None:
+        """Target rows of one image: writes their losses, adds to the gradient of the cells."""
+        rows, weights, losses = image.rows[target], image.weights[target], image.losses[target]
+        source = slice(*source_range(len(image.cells), len(image.rows), target.start, target.stop))
+        width, properties = self.blocks.width, image.cells.shape[2]  # c, K
         down = self.vertical[target, source]
-        low = (down @ cells[source].flatten(1)).view(-1, blocks.span, properties)
+        low = (down @ image.cells[source].flatten(1)).view(-1, self.blocks.span, properties)
         across = self.across[: len(low)]
         if self.lengths is not None:
-            inverse, moves = self.lengths.inverse(image, target, source)
-            inverse = F.pad(inverse, (0, blocks.padded - self.size[1]))
-            across = across * inverse.view(-1, blocks.width, 1)
+            inverse, moves = self.lengths.inverse(image.index, target, source)
+            inverse = F.pad(inverse, (0, self.blocks.padded - self.width))
+            across = across * inverse.view(-1, width, 1)
 
-        activations, targets, spare = self.buffers[:, : len(rows)]  # (P, K) each
-        torch.bmm(across, low, out=activations.view(-1, blocks.width, properties))
-        if self.options.temperature is not None:
+        activations, targets, spare = self.buffers[:, : rows.numel()]  # (P, K) each
+        torch.bmm(across, low, out=activations.view(-1, width, properties))
+        if self.temperature is not None:
             activations.sigmoid_()
-        torch.index_select(self.targets, 0, rows, out=targets)
-        compare = _COMPARE[self.options.kind]
-        losses, slope, factor = compare(activations, targets, spare, gradient is not None)
-        losses = losses.view_as(weights)
-        if gradient is None:
-            return losses
+        torch.index_select(self.targets, 0, rows.flatten(), out=targets)
+        values, slope, factor = self.compare(activations, targets, spare, self.ones)
+        losses.copy_(values.view_as(losses))
+        if image.gradient is None:
+            return
 
-        if self.options.temperature is not None:
+        if self.temperature is not None:
             torch.ops.aten.sigmoid_backward.grad_input(slope, activations, grad_input=slope)
-        slope = slope.view(-1, blocks.width, properties)
-        factor = weights.flatten() if factor is None else factor * weights.flatten()
-        across = across * factor.view(-1, blocks.width, 1)
+        slope = slope.view(-1, width, properties)
+        across = across * (factor * weights.flatten()).view(-1, width, 1)
         if self.lengths is not None:
-            # How the loss answers to a relative change of the logits of a pixel, whose relative
-            # change is -1/2 of that of the squared length.
-            answer = (torch.bmm(slope, low.mT) * across).sum(2).view_as(weights)
-            answer = answer[:, : self.size[1]] * inverse[:, : self.size[1]].square() * -0.5
-            self.lengths.accumulate(image, target, source, answer * moves)
+            # How the loss answers to a relative change of the logits of a pixel, which is -1/2 of
+            # the relative change of the squared length.
+            answer = (torch.bmm(slope, low.mT) * across).sum(2).view_as(inverse)
+            answer = (answer * inverse.square())[:, : self.width] * moves * -0.5
+            self.lengths.accumulate(image.index, target, source, answer)
         low = torch.bmm(across.mT, slope)  # (rows x blocks, s, K)
-        gradient[source].flatten(1).addmm_(down.T, low.view(len(weights), -1))
-        return losses
+        image.gradient[source].flatten(1).addmm_(down.T, low.view(len(rows), -1))
 
 
 def _compare_cosine(
-    activations: Tensor, targets: Tensor, spare: Tensor, need_gradient: bool
+    activations: Tensor, targets: Tensor, spare: Tensor, ones: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Minus the cosine, with both lengths at least 1e-8. `targets` are unit vectors or zero.
+    """Minus the cosine, with the length at least 1e-8. `targets` are unit vectors or zero.
 
-    Like its siblings it takes (P, K) tensors, may overwrite `targets` and `spare`, and returns the
-    losses (P,) and two parts whose product is the gradient with respect to the activations: (P, K)
-    and (P,), or None for one; meaningless without `need_gradient`.
+    Like its siblings it takes (P, K) tensors and K ones, may overwrite `targets` and `spare`, and
+    returns the losses (P,) and two parts, (P, K) and (P,), whose product is the gradient with
+    respect to the activations.
     """
     length = torch.linalg.vector_norm(activations, dim=1)
     inverse = length.clamp(min=_COSINE_EPS).reciprocal_()
-    torch.mul(activations, targets, out=spare)
-    # A product with ones is the fastest sum over contiguous rows.
-    cosine = spare.mv(spare.new_ones(spare.shape[1])).mul_(inverse)
-    if need_gradient:
-        # Minus (target - cosine x activation / length) / length; a clamped length is constant.
-        pull = torch.where(length > _COSINE_EPS, cosine * inverse, 0)
-        targets.addcmul_(activations, pull[:, None], value=-1)
+    # A product with ones is the fastest sum over rows.
+    cosine = torch.mul(activations, targets, out=spare).mv(ones).mul_(inverse)
+    # The gradient is minus (target - cosine x activation / length) / length; a clamped length is
+    # a constant.
+    pull = torch.where(length > _COSINE_EPS, cosine * inverse, 0)
+    targets.addcmul_(activations, pull[:, None], value=-1)
     return cosine.neg_(), targets, inverse.neg_()
 
 
 def _compare_mse(
-    activations: Tensor, targets: Tensor, spare: Tensor, need_gradient: bool
+    activations: Tensor, targets: Tensor, spare: Tensor, ones: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Squared difference, summed over the properties."""
-    torch.sub(activations, targets, out=targets)
-    losses = torch.linalg.vector_norm(targets, dim=1).square_()
-    return losses, targets, torch.full_like(losses, 2)
+    difference = torch.sub(activations, targets, out=targets)
+    losses = torch.linalg.vector_norm(difference, dim=1).square_()
+    return losses, difference, torch.full_like(losses, 2)
 
 
 def _compare_bce(
-    activations: Tensor, targets: Tensor, spare: Tensor, need_gradient: bool
-) -> tuple[Tensor, Tensor, None]:
-    """Binary cross-entropy of activations in [0, 1], logarithms at least -100, summed likewise."""
-    losses = F.binary_cross_entropy(activations, targets, reduction="none").sum(1)
-    if need_gradient:
-        one = activations.new_ones(())
-        torch.ops.aten.binary_cross_entropy_backward.grad_input(
-            one, activations, targets, None, 0, grad_input=spare
-        )
-    return losses, spare, None
+    activations: Tensor, targets: Tensor, spare: Tensor, ones: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Binary cross-entropy, logarithms clamped at -100, summed over the properties."""
+    # The chance of the target is the activation where it is 1, else one minus it: the first is
+    # exact in this form, the second off by one rounding.
+    chance = torch.sub(1, targets, out=spare).sub_(activations).abs_()
+    losses = chance.log_().clamp_(min=-100).mv(ones).neg_()
+    factor = torch.ones_like(losses)
+    # (activation - target) / (activation (1 - activation)), the divisor at least 1e-12.
+    slope = torch.ops.aten.binary_cross_entropy_backward.grad_input(
+        factor[:1], activations, targets, None, 0, grad_input=spare
+    )
+    return losses, slope, factor
 
 
 _COMPARE = {"cosine": _compare_cosine, "bce": _compare_bce, "mse": _compare_mse}

@@ -27,6 +27,8 @@ __all__ = ["PropertySpace"]
 SIMILARITIES = ("cosine_sigmoid", "cosine")
 UNLABELLED = ("ignore", "count")
 _EPS = 1e-12
+# Logits whose scores are computed at a time: bounds the memory of the steps in between.
+_SCORE_ENTRIES = 2**22
 
 
 class PropertySpace(nn.Module):
@@ -131,7 +133,10 @@ class PropertySpace(nn.Module):
         Returns:
             (B, N, h, w) in [0, 1] for "cosine_sigmoid", [-1, 1] for "cosine".
         """
-        return self.scores_from_unit(self.unit_activations(logits))
+        row_entries = logits[:, :, :1].numel()
+        rows = max(1, _SCORE_ENTRIES // max(1, row_entries))
+        bands = logits.split(rows, dim=2)
+        return torch.cat([self.scores_from_unit(self.unit_activations(x)) for x in bands], dim=2)
 
     def fold(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
         """One 1x1 convolution for projection and bank, differentiable in `weight` and `bias`.
@@ -189,6 +194,8 @@ class PropertySpace(nn.Module):
 
         The numbers are those of: resize the embedding bilinearly to the labels, normalise it if
         asked to, multiply with the bank, activate, compare. Nothing is computed in that order.
+        As there, with `normalize_embedding` a pixel whose embedding is exactly zero divides by
+        1e-12: its gradient is finite, but 1e12 times that of an embedding of length 1.
 
         Args:
             embedding: (B, D, h, w).
@@ -228,6 +235,10 @@ class PropertySpace(nn.Module):
             raise ProLabError(
                 "the loss 'bce' needs activations in [0, 1], which the similarity 'cosine' does "
                 "not give: use the similarity 'cosine_sigmoid', or the loss 'cosine' or 'mse'"
+            )
+        if labels.ndim != 3 or len(labels) != len(logits):
+            raise ProLabError(
+                f"labels {tuple(labels.shape)} do not fit {len(logits)} images: give (B, H, W)"
             )
         rows, pixels = self._rows(labels, ignore_label, unlabelled == "count")
         entries = 1 if kind == "cosine" else self.num_properties

@@ -13,21 +13,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["ColumnBlocks", "resize_band", "resize_matrix", "source_range", "source_rows"]
+__all__ = [
+    "ColumnBlocks",
+    "resize_band",
+    "resize_columns",
+    "resize_matrix",
+    "resize_rows",
+    "source_range",
+    "source_rows",
+]
 
 _BLOCK_COLUMNS = 32
 
 
-def source_rows(
-    source: int, target: int, start: int, stop: int, device: torch.device | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
+def source_rows(source: int, target: int, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
     """Source rows that target rows [start, stop) read.
 
     Returns:
         lower (stop - start,) int64, upper (stop - start,) int64 and the weight of upper, float64
-        in [0, 1).
+        in [0, 1); on the CPU, so that reading bounds never waits for a GPU.
     """
-    rows = torch.arange(start, stop, device=device, dtype=torch.float64)
+    rows = torch.arange(start, stop, dtype=torch.float64)
     position = ((rows + 0.5) * (source / target) - 0.5).clamp_(min=0)
     lower = position.floor().long().clamp_(max=source - 1)
     upper = (lower + 1).clamp_(max=source - 1)
@@ -44,11 +50,10 @@ def resize_matrix(
     source: int, target: int, dtype: torch.dtype, device: torch.device | None = None
 ) -> Tensor:
     """The resize along one axis as a matrix (target, source): two weights per row, sum 1."""
-    lower, upper, weight = source_rows(source, target, 0, target, device)
-    matrix = torch.zeros(target, source, dtype=torch.float64, device=device)
-    matrix.scatter_add_(1, lower[:, None], 1 - weight[:, None])
-    matrix.scatter_add_(1, upper[:, None], weight[:, None])
-    return matrix.to(dtype)
+    lower, upper, weight = (part[:, None] for part in source_rows(source, target, 0, target))
+    matrix = torch.zeros(target, source, dtype=weight.dtype)
+    matrix.scatter_add_(1, lower, 1 - weight).scatter_add_(1, upper, weight)
+    return matrix.to(device, dtype)
 
 
 def resize_rows(
@@ -85,6 +90,18 @@ def resize_columns(x: Tensor, width: int) -> Tensor:
     return F.interpolate(x, size=(x.shape[2], width), mode="bilinear", align_corners=False)
 
 
+def resize_band(x: Tensor, size: tuple[int, int], start: int, stop: int) -> Tensor:
+    """Rows [start, stop) of `F.interpolate(x, size, mode="bilinear", align_corners=False)`.
+
+    Args:
+        x: (B, C, h, w), floating point.
+        size: target size (H, W) of the whole map.
+    Returns:
+        (B, C, stop - start, W), see `resize_rows`.
+    """
+    return resize_columns(resize_rows(x, size[0], start, stop), size[1])
+
+
 class ColumnBlocks:
     """The resize of columns as small matrices: blocks of c target columns read s source columns.
 
@@ -111,15 +128,3 @@ class ColumnBlocks:
         ).view(len(starts), self.width, source)
         self.columns = columns.flatten()
         self.matrix = matrix.gather(2, columns[:, None].expand(-1, self.width, -1))
-
-
-def resize_band(x: Tensor, size: tuple[int, int], start: int, stop: int) -> Tensor:
-    """Rows [start, stop) of `F.interpolate(x, size, mode="bilinear", align_corners=False)`.
-
-    Args:
-        x: (B, C, h, w), floating point.
-        size: target size (H, W) of the whole map.
-    Returns:
-        (B, C, stop - start, W), see `resize_rows`.
-    """
-    return resize_columns(resize_rows(x, size[0], start, stop), size[1])

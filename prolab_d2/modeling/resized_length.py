@@ -93,14 +93,12 @@ def _squared_weights(source: int, target: int, like: Tensor) -> tuple[Tensor, Te
     Returns:
         Two matrices (target, source).
     """
-    lower, upper, weight = (
-        part[:, None] for part in source_rows(source, target, 0, target, like.device)
-    )
-    same = torch.zeros(target, source, dtype=weight.dtype, device=like.device)
+    lower, upper, weight = (part[:, None] for part in source_rows(source, target, 0, target))
+    same = torch.zeros(target, source, dtype=weight.dtype)
     cross = torch.zeros_like(same)
     same.scatter_add_(1, lower, (1 - weight).square()).scatter_add_(1, upper, weight.square())
     cross.scatter_add_(1, lower, 2 * weight * (1 - weight))
-    return same.to(like.dtype), cross.to(like.dtype)
+    return same.to(like), cross.to(like)
 
 
 class _NeighbourProducts(torch.autograd.Function):
