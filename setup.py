@@ -48,6 +48,8 @@ DEV = [
     # Another minor version formats differently.
     "ruff>=0.17,<0.18",
     "setuptools>=64",
+    # Has tiny networks for tests.
+    "timm>=1.0.10",
     "wheel>=0.40",
 ]
 
