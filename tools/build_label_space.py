@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prolab_d2.errors import ProLabError, exit_cleanly
+from prolab_d2.files import require_writable
 from prolab_d2.label_space import (
     LabelSpace,
     SentenceEncoder,
@@ -26,6 +27,7 @@ from prolab_d2.label_space import (
     read_descriptions,
     summarize,
 )
+from prolab_d2.label_space.builder import check_num_properties
 from prolab_d2.label_space.clustering import CLUSTERINGS
 from prolab_d2.label_space.embedding import POOLINGS
 
@@ -76,6 +78,7 @@ def check_output(output: Path, overwrite: bool) -> None:
         )
     if output.exists() and not output.is_dir():
         raise ProLabError(f"--output {output} is a file: choose another folder")
+    require_writable(output)
 
 
 def check_confusion(space: LabelSpace) -> None:
@@ -109,6 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = Path(args.output)
     check_output(output, args.overwrite)
     descriptions = read_descriptions(args.descriptions)
+    check_num_properties(descriptions, args.properties)
     total = sum(map(len, descriptions.values()))
     tell(f"{len(descriptions)} categories with {total} sentences in {args.descriptions}")
     tell(f"loading the sentence encoder {args.encoder}")

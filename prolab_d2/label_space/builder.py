@@ -23,7 +23,7 @@ from prolab_d2.label_space.descriptions import Descriptions, check_descriptions
 from prolab_d2.label_space.embedding import Encoder, SentenceEncoder
 from prolab_d2.label_space.label_space import LabelSpace
 
-__all__ = ["assemble", "build_label_space", "property_names"]
+__all__ = ["assemble", "build_label_space", "check_num_properties", "property_names"]
 
 _RECORDED_PACKAGES = ("numpy", "scikit-learn", "sentence-transformers", "torch", "transformers")
 
@@ -52,6 +52,7 @@ def build_label_space(
     """
     tell = progress or (lambda _: None)
     descriptions = check_descriptions(descriptions)
+    check_num_properties(descriptions, num_properties)
     timings: dict[str, float] = {}
     with _timed(timings, "load_encoder"):
         if isinstance(encoder, (str, os.PathLike)):
@@ -75,6 +76,20 @@ def build_label_space(
         "timings": timings,
     }
     return assemble(descriptions, embeddings, clusters, record)
+
+
+def check_num_properties(descriptions: Descriptions, num_properties: int) -> None:
+    """Fails before anything is embedded when there are too few sentences.
+
+    Raises:
+        ProLabError: `num_properties` is below 1 or above the number of different sentences.
+    """
+    distinct = len({line.lower() for lines in descriptions.values() for line in lines})
+    if not 1 <= num_properties <= distinct:
+        raise ProLabError(
+            f"{num_properties} properties cannot be made of {distinct} different sentences: choose "
+            f"a number between 1 and {distinct}, about one for every 7 sentences works well"
+        )
 
 
 def assemble(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.metadata
+import importlib.util
 import os
 import re
 import urllib.error
@@ -68,10 +68,12 @@ class SentenceEncoder:
             )
         self._lower_case = lower_case
         self._batch_size = batch_size
-        source, local = _locate(os.fspath(model))
+        name = os.fspath(model)
+        source, local = _locate(name)
         self._model = _with_pooling(_load(source, local, device), pooling)
         self.provenance: dict[str, Any] = {
-            "encoder": Path(source).name if local and source == os.fspath(model) else str(model),
+            # Of a folder only the name: where it lies means nothing elsewhere.
+            "encoder": Path(source).resolve().name if Path(name).expanduser().is_dir() else name,
             "encoder_sha256": _hash_weights(self._model),
             "pooling": pooling,
             "lower_case": lower_case,
@@ -122,25 +124,30 @@ def _folder_of_package(name: str) -> str:
         ) from error
     if hasattr(package, "get_model_path"):
         return str(package.get_model_path())
-    root = Path(next(iter(package.__path__)))
-    configs = sorted(root.rglob("modules.json")) or sorted(root.rglob("config.json"))
+    roots = [Path(root) for root in getattr(package, "__path__", ())]
+    configs = [file for root in roots for file in sorted(root.rglob("modules.json"))]
+    configs = configs or [file for root in roots for file in sorted(root.rglob("config.json"))]
     if not configs:
         raise ProLabError(f"the package {name!r} holds no sentence encoder: choose another one")
     return str(configs[0].parent)
 
 
 def _load(source: str, local: bool, device: str | None) -> SentenceTransformer:
-    try:
-        from sentence_transformers import SentenceTransformer
-    except ImportError as error:
+    if importlib.util.find_spec("sentence_transformers") is None:
         raise ProLabError(
             "sentence embeddings need sentence-transformers, which is not installed: "
             "run pip install 'prolab_d2[label-space]'"
-        ) from error
+        )
+    if not local and not _is_cached(source):
+        # Before the import below, which takes seconds of its own.
+        _require_hub(source)
+    from sentence_transformers import SentenceTransformer
+
+    failures = (OSError, ValueError, RuntimeError)
     try:
-        # The local cache first, so that a model that is there needs no network.
+        # A model that is here needs no network.
         return SentenceTransformer(source, device=device, local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
+    except failures as error:
         if local:
             raise ProLabError(
                 f"cannot load the sentence encoder in {source} ({_first_line(error)}): "
@@ -149,11 +156,19 @@ def _load(source: str, local: bool, device: str | None) -> SentenceTransformer:
     _require_hub(source)
     try:
         return SentenceTransformer(source, device=device)
-    except (OSError, ValueError, RuntimeError) as error:
+    except failures as error:
         raise ProLabError(
-            f"cannot get the sentence encoder {source!r} from the Hugging Face hub "
+            f"cannot load the sentence encoder {source!r} from the Hugging Face hub "
             f"({_first_line(error)}): check the name, or give a local folder"
         ) from error
+
+
+def _is_cached(name: str) -> bool:
+    """Whether the model of this hub name has been downloaded before."""
+    from huggingface_hub import try_to_load_from_cache
+
+    full_name = name if "/" in name else f"sentence-transformers/{name}"
+    return isinstance(try_to_load_from_cache(full_name, "config.json"), str)
 
 
 def _require_hub(name: str) -> None:
