@@ -17,6 +17,7 @@ inside a band: P pixels in blocks of c columns that read s source columns each.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -81,7 +82,16 @@ def banded_loss(
 
 class _BandedLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, logits, squared_lengths, rows, targets, options, denominator, need_gradient):
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        squared_lengths: Tensor | None,
+        rows: Tensor,
+        targets: Tensor,
+        options: LossOptions,
+        denominator: Tensor,
+        need_gradient: bool,
+    ) -> Tensor:
         with torch.autocast(logits.device.type, enabled=False):
             height, width = rows.shape[1:]
             lengths = None if squared_lengths is None else SquaredLengths(squared_lengths, height)
@@ -95,7 +105,7 @@ class _BandedLoss(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_output):
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         gradient, lengths_gradient, denominator = ctx.saved_tensors
         scale = grad_output / denominator
         if lengths_gradient is not None:

@@ -11,6 +11,7 @@ Shapes: B batch, D embedding, h x w feature size, H x W image size.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -106,7 +107,7 @@ class _NeighbourProducts(torch.autograd.Function):
     and the sum of both diagonal products of the four pixels from here to the lower right."""
 
     @staticmethod
-    def forward(ctx, embedding):
+    def forward(ctx: Any, embedding: Tensor) -> Tensor:
         ctx.save_for_backward(embedding)
         e = embedding.permute(0, 2, 3, 1)  # (B, h, w, D)
         batch, height, width, _ = e.shape
@@ -129,7 +130,7 @@ class _NeighbourProducts(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (embedding,) = ctx.saved_tensors
         e = embedding.permute(0, 2, 3, 1)
         own, right, down, diagonals = (part[..., None] for part in gradient.clone().unbind(1))
