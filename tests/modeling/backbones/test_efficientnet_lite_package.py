@@ -49,7 +49,7 @@ def test_features_are_those_of_the_packages_own_network(backbone: TimmBackbone) 
 @pytest.mark.real_data
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs the photographs in ../shared/data/camvid")
 def test_mean_127_and_std_128_are_what_the_weights_saw(backbone: TimmBackbone) -> None:
-    """Photographs have the variance that the first batch norm recorded, not so with other scales."""
+    """Photographs have the variance that the first batch norm recorded; other scales miss it."""
     photos = [np.asarray(Image.open(path)) for path in sorted(PHOTOS.iterdir())[:101:20]]
     images = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).float()
     recorded = backbone.net.bn1.running_var
