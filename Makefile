@@ -26,6 +26,7 @@ help:
 	@echo "PYTHON=python3.12 and VENV=folder choose another Python and another environment"
 
 setup: $(DETECTRON2_STAMP)
+	@echo "setup: $(VENV) is ready"
 
 $(STAMPS)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
@@ -53,7 +54,6 @@ $(DETECTRON2_STAMP): $(PACKAGE_STAMP)
 	@echo "setup 4/4: Detectron2"
 	@$(BIN)/python tools/install_detectron2.py
 	@rm -f $(STAMPS)/detectron2-* && touch $@
-	@echo "setup: $(VENV) is ready"
 
 demo: setup
 	$(BIN)/python tools/run_demo.py
