@@ -98,7 +98,7 @@ def _locate(model: str) -> tuple[str, bool]:
     if model.startswith("package:"):
         return _folder_of_package(model.removeprefix("package:")), True
     folder = Path(model).expanduser()
-    if folder.is_dir():
+    if model and folder.is_dir():
         if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
             raise ProLabError(
                 f"{folder} holds no sentence encoder (config.json is missing): "

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from prolab_d2 import ProLabError
+from prolab_d2.label_space import SentenceEncoder, embedding
+from tests.golden import REPOSITORY
+from tests.label_space.conftest import MINILM_PACKAGE
+
+LINES = ["Dark grey asphalt", "dark grey asphalt", "green leaves", "four round wheels and a door"]
+
+
+def test_real_embeddings_have_unit_length_and_mean_something(minilm: SentenceEncoder) -> None:
+    rows = minilm.encode(LINES + ["light grey concrete"])
+    assert rows.shape == (5, 384) and rows.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(rows[0], rows[1], atol=1e-6, err_msg="case must not matter")
+    assert rows[0] @ rows[4] > rows[0] @ rows[2] + 0.2
+
+
+def test_what_was_used_is_recorded(minilm: SentenceEncoder) -> None:
+    record = minilm.provenance
+    assert record["encoder"] == f"package:{MINILM_PACKAGE}"
+    assert (record["pooling"], record["lower_case"]) == ("mean", True)
+    assert len(record["encoder_sha256"]) == 64
+
+
+def test_pooling_changes_what_comes_out(minilm: SentenceEncoder) -> None:
+    folder = embedding._folder_of_package(MINILM_PACKAGE)
+    cls, default = (
+        SentenceEncoder(folder, pooling=pooling, device="cpu") for pooling in ("cls", "default")
+    )
+    mean_rows, cls_rows = minilm.encode(LINES), cls.encode(LINES)
+    np.testing.assert_allclose(np.linalg.norm(cls_rows, axis=1), 1, atol=1e-5)
+    assert ((mean_rows * cls_rows).sum(1) < 0.8).all()
+    # This model's own setting is the mean.
+    np.testing.assert_allclose(default.encode(LINES), mean_rows, atol=1e-6)
+    assert cls.provenance["pooling"] == "cls"
+    assert cls.provenance["encoder"] == Path(folder).name, "no path of this machine"
+    assert cls.provenance["encoder_sha256"] == minilm.provenance["encoder_sha256"]
+
+
+def test_an_unknown_pooling_names_the_choices() -> None:
+    with pytest.raises(ProLabError, match="unknown pooling 'max': choose one of 'mean', 'cls'"):
+        SentenceEncoder("anything", pooling="max")
+
+
+@pytest.mark.parametrize("name", ["./missing", "/missing/model", "a/b/c", "two words", ""])
+def test_a_path_that_does_not_exist_never_reaches_the_hub(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(embedding, "_load", lambda *_: pytest.fail("nothing may be loaded"))
+    with pytest.raises(ProLabError, match="correct the path, or give a name from"):
+        SentenceEncoder(name)
+
+
+def test_a_folder_without_a_model(tmp_path: Path) -> None:
+    with pytest.raises(ProLabError, match=r"holds no sentence encoder \(config.json is missing\)"):
+        SentenceEncoder(tmp_path)
+
+
+def test_a_folder_with_half_a_model(tmp_path: Path, minilm: SentenceEncoder) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ProLabError, match="copy the whole folder of the model again"):
+        SentenceEncoder(tmp_path, device="cpu")
+
+
+def test_packages_without_a_model() -> None:
+    with pytest.raises(ProLabError, match="package 'no_such_model' .* is not installed: .*no-such"):
+        SentenceEncoder("package:no_such_model")
+    for package in ("json", "math"):
+        with pytest.raises(ProLabError, match=f"package '{package}' holds no sentence encoder"):
+            SentenceEncoder(f"package:{package}")
+
+
+def test_without_the_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda *_: None)
+    with pytest.raises(ProLabError, match=r"pip install 'prolab_d2\[label-space\]'"):
+        SentenceEncoder(tmp_path)
+
+
+def test_offline_with_a_missing_model_fails_in_seconds(tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub", reason="needs the package sentence-transformers")
+    code = (
+        "from prolab_d2.label_space import SentenceEncoder\n"
+        "try: SentenceEncoder('nobody/no-such-model')\n"
+        "except ValueError as error: print(error)"
+    )
+    cases = {
+        "HF_HUB_OFFLINE forbids a download: connect once": {"HF_HUB_OFFLINE": "1"},
+        # A port where nobody listens stands for a machine without network.
+        "http://127.0.0.1:9 cannot be reached": {"HF_ENDPOINT": "http://127.0.0.1:9"},
+    }
+    for message, setting in cases.items():
+        environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0", **setting}
+        start = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=REPOSITORY,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert message in done.stdout
+        assert "copy the model's folder here and give its path" in done.stdout
+        assert time.perf_counter() - start < 15
