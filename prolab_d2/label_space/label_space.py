@@ -127,7 +127,10 @@ class LabelSpace:
             ProLabError: there is none, or it is broken.
         """
         folder = storage.find_folder(folder_or_name)
-        return cls._from_data(storage.read_folder(folder), str(folder))
+        data = storage.read_folder(folder)
+        space = cls._from_data(data, str(folder))
+        storage.check_files_belong_together(folder, data)
+        return space
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes the folder: a new one appears whole, in an existing one only its own files change.

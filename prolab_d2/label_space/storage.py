@@ -25,6 +25,7 @@ __all__ = [
     "LOGGED",
     "SCHEMA_VERSION",
     "Data",
+    "check_files_belong_together",
     "find_folder",
     "hash_arrays",
     "is_label_space",
@@ -119,17 +120,26 @@ def read_folder(folder: Path) -> Data:
     """Reads what `write_folder` wrote; the content is checked by whoever makes a LabelSpace of it.
 
     Raises:
-        ProLabError: a file is missing, unreadable, or does not belong to the other.
+        ProLabError: a file is missing or unreadable.
     """
     document = _parse(_read_text(folder / JSON_NAME), str(folder / JSON_NAME))
-    arrays = _read_arrays(folder / ARRAYS_NAME)
+    return document, _read_arrays(folder / ARRAYS_NAME), _read_log(folder / LOG_NAME)
+
+
+def check_files_belong_together(folder: Path, data: Data) -> None:
+    """Finds two files that are fine each for itself, but come from different label spaces.
+
+    Raises:
+        ProLabError: the arrays are not those that the JSON file was written with.
+    """
+    document, arrays, _ = data
     expected = document.get("arrays_sha256")
     if expected is not None and expected != hash_arrays(arrays):
         raise ProLabError(
-            f"{folder}: {ARRAYS_NAME} does not belong to {JSON_NAME}, one of them was changed or "
-            "copied alone: build the label space again, or copy both files from one place"
+            f"{folder}: {ARRAYS_NAME} is not the file that {JSON_NAME} was saved with: build the "
+            "label space again, copy both files from one place, or remove arrays_sha256 from "
+            f"{JSON_NAME} if the change is meant"
         )
-    return document, arrays, _read_log(folder / LOG_NAME)
 
 
 def read_state(state: Mapping[str, Any], where: str) -> Data:

@@ -211,5 +211,18 @@ def test_files_of_two_label_spaces(space: LabelSpace, folder: Path) -> None:
     other = LabelSpace.from_arrays(space.categories, space.bank + 1, space.signatures)
     other.save(folder.parent / "other")
     shutil.copy(folder.parent / "other/label_space.safetensors", folder)
-    with pytest.raises(ProLabError, match=r"does not belong to label_space\.json"):
+    edit_json(folder, lambda d: d.update(descriptions={}))
+    edit_json(folder, lambda d: [entry.update(members=[]) for entry in d["properties"]])
+    with pytest.raises(ProLabError, match=r"is not the file that label_space\.json was saved with"):
+        LabelSpace.load(folder)
+    edit_json(folder, lambda d: d.pop("arrays_sha256"))
+    np.testing.assert_array_equal(LabelSpace.load(folder).bank, other.bank)
+
+
+def test_a_changed_array_is_named_before_its_file(folder: Path) -> None:
+    path = folder / "label_space.safetensors"
+    arrays = safetensors.numpy.load_file(path)
+    arrays["signatures"][1] = 0
+    safetensors.numpy.save_file(arrays, path)
+    with pytest.raises(ProLabError, match=r"mine: category 'house' has no property"):
         LabelSpace.load(folder)
