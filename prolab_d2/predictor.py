@@ -125,10 +125,17 @@ class Prediction:
         chosen = int(self.labels[y, x]) if category is None else category
         return explain_pixel(activations, self.label_space, chosen, top)
 
-    def draw(self, *, alpha: float = 0.55, legend: bool = True, enlarge: bool = True) -> np.ndarray:
+    def draw(
+        self, *, alpha: float = 0.55, legend: bool = True, fit_screen: bool = True
+    ) -> np.ndarray:
         """The overlay as an RGB picture, uint8; options as in `draw_segmentation`."""
         return draw_segmentation(
-            self.image, self.labels, self.metadata, alpha=alpha, legend=legend, enlarge=enlarge
+            self.image,
+            self.labels,
+            self.metadata,
+            alpha=alpha,
+            legend=legend,
+            fit_screen=fit_screen,
         )
 
     def draw_explanation(self, x: int, y: int, category: str | int | None = None) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Pictures of predictions: overlay with names and legend, evidence of a pixel, property heat maps.
 
 Every function takes and returns RGB pictures, uint8 arrays of shape (H, W, 3). Sizes suit a laptop
-screen: small images are enlarged, texts are wrapped to the room they have and never cut. Colours
-of evidence and heat maps can be told apart with every kind of colour vision.
+screen: small images are enlarged, large ones reduced, texts are wrapped to the room they have and
+never cut. Colours of evidence and heat maps can be told apart with every kind of colour vision.
 
 Shapes: K properties, N categories, h x w map size, H x W image size.
 """
@@ -44,7 +44,8 @@ __all__ = [
     "property_heatmap_sheet",
 ]
 
-SMALLEST_LONG_SIDE = 900
+# Long side of a picture that a laptop shows well, with room for a panel beside it.
+SMALLEST_LONG_SIDE, LARGEST_LONG_SIDE = 900, 1400
 PANEL_WIDTH = 470
 # Of Okabe and Ito's palette, made to be told apart with every kind of colour vision.
 SUPPORTS, UNEXPECTED, NEUTRAL = (0, 114, 178), (230, 159, 0), (215, 215, 215)
@@ -172,7 +173,7 @@ def draw_segmentation(
     *,
     alpha: float = 0.55,
     legend: bool = False,
-    enlarge: bool = True,
+    fit_screen: bool = True,
 ) -> np.ndarray:
     """The image under its coloured labels, large regions with their category's name.
 
@@ -182,14 +183,16 @@ def draw_segmentation(
         metadata: `stuff_classes` and `stuff_colors`, as `label_metadata` gives them.
         alpha: opacity of the colours.
         legend: add a strip with every category in the picture and its share of the area.
-        enlarge: bring small images to a size at which names can be read; without, the picture has
-            the size of the image (as a frame of a video must).
+        fit_screen: bring the image to a size at which a laptop shows it whole and names can be
+            read; without, the picture has the size of the image (as a frame of a video must).
     """
     labels = labels.astype(np.int32)
-    if enlarge:
-        factor = _enlargement(labels.shape)
-        size = (round(labels.shape[1] * factor), round(labels.shape[0] * factor))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+    if fit_screen:
+        factor = _screen_factor(labels.shape)
+        size = tuple(max(1, round(side * factor)) for side in labels.shape[::-1])
+        image = cv2.resize(
+            image, size, interpolation=cv2.INTER_CUBIC if factor >= 1 else cv2.INTER_AREA
+        )
         labels = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT)
     picture = SegmentationVisualizer(image, metadata).draw_sem_seg(labels, alpha=alpha).get_image()
     if legend:
@@ -197,8 +200,9 @@ def draw_segmentation(
     return picture
 
 
-def _enlargement(size: tuple[int, int]) -> float:
-    return max(1.0, SMALLEST_LONG_SIDE / max(size))
+def _screen_factor(size: tuple[int, int]) -> float:
+    long_side = max(size)
+    return min(max(long_side, SMALLEST_LONG_SIDE), LARGEST_LONG_SIDE) / long_side
 
 
 def _legend(labels: np.ndarray, width: int, metadata: Metadata) -> np.ndarray:
@@ -249,7 +253,7 @@ def draw_explanation(
         top: at most this many properties in each part of the panel.
     """
     picture = draw_segmentation(image, labels, metadata)
-    factor = _enlargement(labels.shape)
+    factor = _screen_factor(labels.shape)
     picture = _mark(picture, round((x + 0.5) * factor), round((y + 0.5) * factor))
     color = metadata.stuff_colors[explanation.category_index]
     panel = _evidence_panel(explanation, f"pixel {x}, {y}", color, top)

@@ -138,7 +138,7 @@ def test_pictures_have_the_documented_form(
     predictor: Predictor, image: np.ndarray, tmp_path: Path
 ) -> None:
     prediction = predictor(image)
-    assert prediction.draw(enlarge=False, legend=False).shape == (64, 80, 3)
+    assert prediction.draw(fit_screen=False, legend=False).shape == (64, 80, 3)
     for picture in (
         prediction.draw(),
         prediction.draw_explanation(40, 30),

@@ -38,7 +38,7 @@ def halves(height: int = 60, width: int = 90) -> tuple[np.ndarray, np.ndarray]:
 def test_overlay_mixes_image_and_category_color_and_spares_unlabelled_pixels() -> None:
     image, labels = halves()
     metadata = label_metadata(TINY_CATEGORIES)
-    overlay = draw_segmentation(image, labels, metadata, alpha=0.5, enlarge=False)
+    overlay = draw_segmentation(image, labels, metadata, alpha=0.5, fit_screen=False)
     assert overlay.shape == image.shape and overlay.dtype == np.uint8
     for category, x in ((0, 4), (3, 34)):
         expected = (np.array(metadata.stuff_colors[category]) + GREY) / 2
@@ -46,10 +46,12 @@ def test_overlay_mixes_image_and_category_color_and_spares_unlabelled_pixels() -
     assert (overlay[2, 65:] == GREY).all()
 
 
-def test_small_images_are_enlarged_and_large_ones_keep_their_size() -> None:
+def test_pictures_fit_a_screen() -> None:
     metadata = label_metadata(TINY_CATEGORIES)
     assert draw_segmentation(*halves(60, 90), metadata).shape == (600, 900, 3)
     assert draw_segmentation(*halves(30, 1200), metadata).shape == (30, 1200, 3)
+    assert draw_segmentation(*halves(2100, 1000), metadata).shape == (1400, 667, 3)
+    assert draw_segmentation(*halves(3000, 1), metadata).shape == (1400, 1, 3)
 
 
 def test_legend_shows_every_category_in_the_picture_and_no_other() -> None:
@@ -111,7 +113,7 @@ def test_ids_beyond_8_bits_are_drawn() -> None:
     labels = np.full((20, 20), 300)
     image = np.full((20, 20, 3), GREY, dtype=np.uint8)
     metadata = label_metadata([f"category {i}" for i in range(301)])
-    overlay = draw_segmentation(image, labels, metadata, alpha=1.0, enlarge=False)
+    overlay = draw_segmentation(image, labels, metadata, alpha=1.0, fit_screen=False)
     assert (overlay == metadata.stuff_colors[300]).all()
 
 

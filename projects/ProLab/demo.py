@@ -319,7 +319,7 @@ def segmented_frames(predictor: Predictor, capture: cv2.VideoCapture) -> Iterato
             if not good:
                 return
             prediction = predictor(np.ascontiguousarray(frame[:, :, ::-1]))
-            yield prediction.draw(enlarge=False, legend=False)
+            yield prediction.draw(fit_screen=False, legend=False)
             progress.update()
 
 
