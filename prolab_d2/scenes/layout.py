@@ -12,8 +12,10 @@ import numpy as np
 from prolab_d2.scenes.buildings import fence, house, terrace
 from prolab_d2.scenes.kit import Kit
 from prolab_d2.scenes.model import Finish, Surface
+from prolab_d2.scenes.people import person
 from prolab_d2.scenes.plants import hedge, tree
-from prolab_d2.scenes.street import other_thing, person, pole, postbox, sign
+from prolab_d2.scenes.signs import sign
+from prolab_d2.scenes.street import other_thing, pole, postbox
 from prolab_d2.scenes.vehicles import bus, car
 
 __all__ = ["Plan", "build_street", "plan_street"]
@@ -60,7 +62,7 @@ _SIDE_STREET = 3.2
 
 def plan_street(kit: Kit) -> Plan:
     rng = kit.rng
-    verges = tuple(float(rng.uniform(0.9, 2.2)) if kit.chance(0.4) else 0.0 for _ in range(2))
+    verges = tuple(float(rng.uniform(1.0, 2.6)) if kit.chance(0.6) else 0.0 for _ in range(2))
     return Plan(
         half_road=float(rng.uniform(2.9, 4.3)),
         pavement=(float(rng.uniform(2.2, 3.6)), float(rng.uniform(2.2, 3.6))),
@@ -168,7 +170,6 @@ def _ground(kit: Kit, plan: Plan) -> None:
             "pavement", colour=name, material=material, form="ground", orientation="horizontal"
         )
         outer = half + plan.pavement[index]
-        far_side = outer + (plan.verge[index] if plan.crossing is None else 0.0)
         for z0, z1 in pieces:
             x0, x1 = sorted((side * (half + 0.22), side * outer))
             model.add(instance, _flat(x0, x1, z0, z1, _KERB), pavement_surface)
@@ -178,12 +179,10 @@ def _ground(kit: Kit, plan: Plan) -> None:
             if side < 0:
                 kerb = np.array([(x1, 0, z0), (x1, 0, z1), (x1, _KERB, z1), (x1, _KERB, z0)])
             model.add(instance, kerb[None], stone)
-            front = np.array([(x0, 0, z0), (far_side * side if side > 0 else x1, 0, z0)])
             if z0 > 0:
                 a, b = sorted((side * half, side * outer))
                 face = np.array([(a, 0, z0), (b, 0, z0), (b, _KERB, z0), (a, _KERB, z0)])
                 model.add(instance, face[None], stone)
-            del front
             strip = plan.verge[index]
             if strip > 0:
                 x0, x1 = sorted((side * outer, side * (outer + strip)))
@@ -194,7 +193,7 @@ def _lots(kit: Kit, plan: Plan, side: int) -> None:
     """Fills one side of the street from near to far."""
     rng, model = kit.rng, kit.model
     edge = plan.edge(side)
-    style = kit.choose(("town", "suburb", "mixed"), (0.4, 0.25, 0.35))
+    style = kit.choose(("town", "suburb", "mixed"), (0.3, 0.35, 0.35))
     z = float(rng.uniform(-3, 2))
     while z < plan.end - 3:
         if plan.crossing is not None and abs(z - plan.crossing) < _SIDE_STREET + 1.0:
@@ -205,7 +204,7 @@ def _lots(kit: Kit, plan: Plan, side: int) -> None:
         if room < 4.5:
             z += max(room, 0.5)
             continue
-        weights = {"town": (0.8, 0.05, 0.15), "suburb": (0.05, 0.6, 0.35), "mixed": (0.4, 0.3, 0.3)}
+        weights = {"town": (0.7, 0.1, 0.2), "suburb": (0.0, 0.6, 0.4), "mixed": (0.3, 0.35, 0.35)}
         kind = kit.choose(("terrace", "house", "park"), weights[style])
         if kind == "terrace":
             length = min(rng.uniform(6, 11), room)
@@ -236,7 +235,7 @@ def _lots(kit: Kit, plan: Plan, side: int) -> None:
 
 def _border(kit: Kit, plan: Plan, side: int, x: float, z: float, length: float) -> None:
     """A hedge or a fence along the pavement, with a gap at times."""
-    kind = kit.choose(("hedge", "fence", "none"), (0.46, 0.42, 0.12))
+    kind = kit.choose(("hedge", "fence", "none"), (0.48, 0.46, 0.06))
     if kind == "none":
         return
     long = length - (1.4 if kit.chance(0.5) else 0.2)
@@ -287,7 +286,7 @@ def _traffic(kit: Kit, plan: Plan) -> None:
         z = float(rng.uniform(6.5, 13))
         parked = kit.chance(0.55)
         while z < min(plan.end - 4, 45):
-            large = kit.chance(0.3)
+            large = kit.chance(0.22)
             out = half - 1.15 if parked and not large else half * 0.5 + 0.1
             length = 4.4 if large else 2.4
             if kit.chance(0.72) and plan.free(side * out, z, length * 0.75):
@@ -306,12 +305,12 @@ def _kerb_line(kit: Kit, plan: Plan, side: int) -> None:
     rng, model = kit.rng, kit.model
     z = float(rng.uniform(4.0, 7.0))
     makers = ("pole", "sign", "postbox", "tree", "other", "none")
-    while z < 30:
-        kind = kit.choose(makers, (0.26, 0.26, 0.22, 0.12, 0.06, 0.08))
+    while z < 26:
+        kind = kit.choose(makers, (0.25, 0.24, 0.22, 0.12, 0.05, 0.12))
         x = side * (plan.half_road + rng.uniform(0.55, 0.95))
         blocked = plan.crossing is not None and abs(z - plan.crossing) < _SIDE_STREET + 0.4
         if kind != "none" and not blocked and plan.free(x, z, 0.45):
-            turn = rng.uniform(-0.35, 0.35)
+            turn = rng.uniform(-0.35, 0.35) + (np.pi if kit.chance(0.1) else 0.0)
             with model.place(x, _KERB, z, turn if kind != "pole" else (np.pi if side > 0 else 0.0)):
                 if kind == "pole":
                     pole(kit)
@@ -323,7 +322,7 @@ def _kerb_line(kit: Kit, plan: Plan, side: int) -> None:
                     tree(kit, rng.uniform(3.6, 5.2))
                 else:
                     other_thing(kit)
-        z += rng.uniform(1.8, 3.8)
+        z += rng.uniform(2.0, 4.2)
 
 
 def _walkers(kit: Kit, plan: Plan, side: int) -> None:

@@ -133,26 +133,31 @@ def rasterise(view: View, quads: np.ndarray) -> Hits:
     keep = stop > start
     face, row, start, stop = face[keep], row[keep], start[keep], stop[keep]
 
-    # One fragment per span and pixel, as an integer that sorts by nearness.
+    # One fragment per span and pixel, as an integer that sorts by nearness. Spans end within the
+    # range of the corners, for the plane of a face seen edge-on runs away beyond them.
     count = stop - start
-    span = np.repeat(np.arange(len(count)), count)
-    step = np.arange(len(span)) - np.repeat(np.cumsum(count) - count, count)
     lowest, highest = w.min(axis=1), w.max(axis=1)
+    nearest = float(highest.max(initial=1.0))
+    farthest = float(lowest.min(initial=0.0))
+    unit = (2.0**44) / max(nearest - farthest, 1e-9)
     at_start = (
         w[face, 0]
         + (start + 0.5 - x[face, 0]) * slope_x[face]
         + (row + 0.5 - y[face, 0]) * slope_y[face]
     )
-    owner = face[span]
-    near = at_start[span] + step * slope_x[owner]
-    np.clip(near, lowest[owner], highest[owner], out=near)
-    nearest = float(highest.max(initial=1.0))
-    farthest = float(lowest.min(initial=0.0))
-    unit = (2.0**44) / max(nearest - farthest, 1e-9)
-    key = ((near - farthest) * unit).astype(np.int64) << _FACE_BITS
-    key += number[owner] + 1
+    at_stop = at_start + (count - 1) * slope_x[face]
+    at_start = np.clip(at_start, lowest[face], highest[face])
+    at_stop = np.clip(at_stop, lowest[face], highest[face])
+    key = ((at_start - farthest) * unit).astype(np.int64)
+    gain = ((at_stop - at_start) * unit / np.maximum(count - 1, 1)).astype(np.int64)
+    key = (key << _FACE_BITS) + number[face] + 1
+    step = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+    fragment = np.repeat(gain << _FACE_BITS, count)
+    fragment *= step
+    fragment += np.repeat(key, count)
+    step += np.repeat(row * view.width + start, count)
     buffer = np.zeros(view.height * view.width, dtype=np.int64)
-    np.maximum.at(buffer, (row * view.width + start)[span] + step, key)
+    np.maximum.at(buffer, step, fragment)
     hit = (buffer & ((1 << _FACE_BITS) - 1)).astype(np.int32) - 1
     nearness = ((buffer >> _FACE_BITS) / unit + farthest).astype(np.float32)
     shape = (view.height, view.width)

@@ -83,13 +83,15 @@ def render(geometry: Geometry, eye: View, sun: Sun) -> tuple[np.ndarray, Hits]:
     """
     hits = rasterise(eye, geometry.quads)
     rays = eye.directions().reshape(-1, 3)
-    picture = _sky(rays, sun)
     flat = hits.face.ravel()
-    covered = np.flatnonzero(flat >= 0)
+    covered, free = np.flatnonzero(flat >= 0), np.flatnonzero(flat < 0)
+    picture = np.empty_like(rays)
+    picture[free] = _sky(rays[free], sun)
+    rays = rays[covered]
     face = flat[covered]
     surface = geometry.surface[face]
     depth = 1.0 / hits.nearness.ravel()[covered]
-    point = eye.position.astype(np.float32) + rays[covered] * depth[:, None]
+    point = eye.position.astype(np.float32) + rays * depth[:, None]
 
     flat_normal, tangent, bitangent, origin = _frames(geometry.quads)
     normal = flat_normal[face]
@@ -103,25 +105,35 @@ def render(geometry: Geometry, eye: View, sun: Sun) -> tuple[np.ndarray, Hits]:
         )
         normal[curved] = outward / np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-6)
 
-    towards_eye = -rays[covered] / np.linalg.norm(rays[covered], axis=1, keepdims=True)
-    facing = np.abs(np.einsum("pi,pi->p", flat_normal[face], towards_eye))
-    footprint = depth / (eye.scale / SAMPLES) / np.clip(facing, 0.12, 1.0)
+    facing = np.abs(_dot(flat_normal[face], rays)) / np.sqrt(_dot(rays, rays))
+    footprint = depth / np.float32(eye.scale / SAMPLES) / np.maximum(facing, 0.12)
     offset = point - origin[face]
-    u = np.einsum("pi,pi->p", offset, tangent[face])
-    v = np.einsum("pi,pi->p", offset, bitangent[face])
+    u = _dot(offset, tangent[face])
+    v = _dot(offset, bitangent[face])
     # On curved surfaces the faces' own axes would show seams: use directions of the world.
     u[curved] = point[curved, 0] + 0.6 * point[curved, 2]
     v[curved] = point[curved, 1] + 0.3 * point[curved, 2]
 
     albedo, mirror, glow = _appearance(geometry, surface, u, v, footprint, normal, sun)
     light = _light(geometry, eye, sun, point, normal, face)
-    light *= _occlusion(hits, eye).ravel()[covered][:, None]
-    sky = _sky_colour(sun)
-    shaded = albedo * light * (1 - mirror[:, None]) + mirror[:, None] * sky
-    shaded = np.where(glow[:, None] > 0, albedo * 1.6, shaded)
-    air = 1 - np.exp(-depth * (sun.weather.haze / 100.0))
-    picture[covered] = shaded + (linear(sun.weather.horizon) * 1.05 - shaded) * air[:, None]
+    light *= _occlusion(hits).ravel()[covered][:, None]
+    shaded = albedo * light
+    shaded += (_sky_colour(sun) - shaded) * mirror[:, None]
+    glowing = np.flatnonzero(glow)
+    shaded[glowing] = albedo[glowing] * 1.6
+    air = 1 - np.exp(depth * np.float32(-sun.weather.haze / 100.0))
+    shaded += (_light_of(sun.weather.horizon) * np.float32(1.05) - shaded) * air[:, None]
+    picture[covered] = shaded
     return picture.reshape(eye.height, eye.width, 3), hits
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(P,) products of the rows of two (P, 3) arrays."""
+    return a[:, 0] * b[:, 0] + a[:, 1] * b[:, 1] + a[:, 2] * b[:, 2]
+
+
+def _light_of(srgb: tuple[float, float, float]) -> np.ndarray:
+    return linear(srgb).astype(np.float32)
 
 
 def _frames(quads: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -175,7 +187,7 @@ def _appearance(
 def _sky_colour(sun: Sun) -> np.ndarray:
     """(3,) mean colour of the sky."""
     weather = sun.weather
-    return (0.5 * (linear(weather.zenith) + linear(weather.horizon))).astype(np.float32)
+    return 0.5 * (_light_of(weather.zenith) + _light_of(weather.horizon))
 
 
 def _light(
@@ -192,10 +204,11 @@ def _light(
     lit = np.flatnonzero(lambert > 0)
     lambert[lit] *= _sunlit(geometry, _sun_view(sun, eye), point[lit], normal[lit], face[lit])
     sky = _sky_colour(sun)
-    sky = sky / sky.mean() * weather.ambient_strength * 0.5
+    sky = sky / sky.mean() * np.float32(weather.ambient_strength * 0.5)
     up = 0.5 + 0.5 * normal[:, 1:2]
     ambient = sky * (0.45 + 0.55 * up) + np.float32((0.10, 0.085, 0.07)) * (1 - up)
-    return ambient + lambert[:, None] * (linear(weather.sun) * weather.sun_strength)
+    ambient += lambert[:, None] * (_light_of(weather.sun) * np.float32(weather.sun_strength))
+    return ambient
 
 
 def _sunlit(
@@ -203,26 +216,36 @@ def _sunlit(
 ) -> np.ndarray:
     """(P,) share of a few neighbouring samples of the sun's view that see the point."""
     hits = rasterise(view, geometry.quads)
-    screen = view.to_screen(view.to_local(point + normal * 0.05))
-    lit = np.zeros(len(point), dtype=np.float32)
+    to_screen = (view.rotation * ((view.scale,), (-view.scale,), (-1.0,))).astype(np.float32)
+    lifted = point + normal * np.float32(0.05) - view.position.astype(np.float32)
+    column, row, nearness = (lifted @ to_screen.T).T
+    column = column + np.float32(view.centre[0])
+    row = row + np.float32(view.centre[1])
+    # Beyond the sun's view, everything is lit.
+    inside = (column > 1) & (column < view.width - 1) & (row > 1) & (row < view.height - 1)
+    within = np.flatnonzero(inside)
+    column, row, face = column[within], row[within], face[within]
+    nearness = nearness[within] + np.float32(0.12)
+    blocker, blocking = hits.nearness.ravel(), hits.face.ravel()
     taps = ((-0.7, -0.3), (0.3, -0.7), (0.7, 0.3), (-0.3, 0.7))
+    seen = np.zeros(len(within), dtype=np.float32)
     for right, down in taps:
-        column = np.floor(screen[:, 0] + right).astype(np.int64)
-        row = np.floor(screen[:, 1] + down).astype(np.int64)
-        outside = (column < 0) | (column >= view.width) | (row < 0) | (row >= view.height)
-        column, row = np.clip(column, 0, view.width - 1), np.clip(row, 0, view.height - 1)
-        free = hits.nearness[row, column] < screen[:, 2] + 0.12
-        lit += free | outside | (hits.face[row, column] == face)
-    return lit / len(taps)
+        cell = (row + down).astype(np.int32) * view.width + (column + right).astype(np.int32)
+        seen += (blocker[cell] < nearness) | (blocking[cell] == face)
+    lit = np.ones(len(point), dtype=np.float32)
+    lit[within] = seen / len(taps)
+    return lit
 
 
-def _occlusion(hits: Hits, eye: View) -> np.ndarray:
-    """(H, W) at most 1: darkens what lies behind a nearer neighbour (depth minus its blur)."""
-    depth = np.where(hits.face >= 0, 1.0 / np.maximum(hits.nearness, 1e-3), 80.0)
+def _occlusion(hits: Hits) -> np.ndarray:
+    """At most 1 per sample: darkens what lies behind a nearer neighbour (depth minus its blur)."""
+    nearness = hits.nearness[::SAMPLES, ::SAMPLES]
+    depth = np.where(nearness > 0, 1.0 / np.maximum(nearness, 1e-3), 80.0)
     depth = np.minimum(depth, 80.0).astype(np.float32)
-    radius = max(int(eye.height / 48), 2)
+    radius = max(depth.shape[0] // 48, 2)
     behind = (depth - _blur(depth, radius)) / depth
-    return 1.0 - np.clip(behind * 1.6, 0.0, 0.35)
+    darker = 1.0 - np.clip(behind * 1.6, 0.0, 0.35)
+    return darker.repeat(SAMPLES, axis=0).repeat(SAMPLES, axis=1)
 
 
 def _blur(field: np.ndarray, radius: int) -> np.ndarray:
@@ -241,20 +264,21 @@ def _blur(field: np.ndarray, radius: int) -> np.ndarray:
 def _sky(rays: np.ndarray, sun: Sun) -> np.ndarray:
     """(P, 3) sky along the rays: gradient, clouds, glow about the sun."""
     weather = sun.weather
-    ray = rays / np.linalg.norm(rays, axis=1, keepdims=True)
+    ray = rays / np.sqrt(_dot(rays, rays))[:, None]
+    direction = sun.direction.astype(np.float32)
     height = np.clip(ray[:, 1], 0, 1)
     share = 1 - np.exp(-4.0 * height)
-    zenith, horizon = linear(weather.zenith), linear(weather.horizon)
+    zenith, horizon = _light_of(weather.zenith), _light_of(weather.horizon)
     colour = horizon + (zenith - horizon) * share[:, None]
     above = np.maximum(height, 0.02) + 0.12
     # The azimuth of the sun also decides which part of the cloud tile is seen.
-    u = ray[:, 0] / above + 13.7 * sun.direction[0]
-    v = ray[:, 2] / above + 17.3 * sun.direction[2]
+    u = ray[:, 0] / above + 13.7 * direction[0]
+    v = ray[:, 2] / above + 17.3 * direction[2]
     puff = 0.65 * smooth(u, v * 1.6, 3.2) + 0.35 * smooth(u + 5, v * 1.6, 1.1)
     edge = 0.72 - 0.42 * weather.clouds
     cover = np.clip((puff - edge) / 0.16, 0, 1) * np.clip(height * 9, 0, 1)
-    white = 0.55 * linear(weather.sun) + 0.42 * linear(weather.horizon) + 0.03
+    white = 0.55 * _light_of(weather.sun) + 0.42 * horizon + 0.03
     shade = white * (0.82 + 0.35 * np.clip(puff - edge, 0, 1))[:, None]
     colour = colour + (shade - colour) * (cover * 0.85)[:, None]
-    halo = np.clip(ray @ sun.direction, 0, 1) ** 40 * (0.5 * (1 - 0.8 * weather.clouds))
-    return (colour + halo[:, None] * linear(weather.sun)).astype(np.float32)
+    halo = np.clip(ray @ direction, 0, 1) ** 40 * np.float32(0.5 * (1 - 0.8 * weather.clouds))
+    return colour + halo[:, None] * _light_of(weather.sun)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from prolab_d2.scenes.kit import Kit
-from prolab_d2.scenes.layout import build_street, plan_street
+from prolab_d2.scenes.layout import Plan, build_street, plan_street
 from prolab_d2.scenes.model import Model
 from prolab_d2.scenes.palette import CATEGORIES, SPLITS, UNLABELLED, Palette
-from prolab_d2.scenes.raster import Hits
+from prolab_d2.scenes.raster import Hits, View
 from prolab_d2.scenes.render import SAMPLES, Sun, camera, render
 
 __all__ = ["SIZE", "Scene", "draw_scene"]
@@ -21,7 +21,7 @@ __all__ = ["SIZE", "Scene", "draw_scene"]
 SIZE = (192, 256)
 """Height and width of the pictures of the data set."""
 
-_SMALLEST = 16
+_SMALLEST = 20
 """Instances that show fewer pixels than this are left without a label."""
 
 
@@ -96,6 +96,23 @@ def draw_scene(seed: int, split: str, size: tuple[int, int] = SIZE) -> Scene:
     return Scene(image, mask, instances, attributes, conditions)
 
 
+def _eye(rng: np.random.Generator, plan: Plan, size: tuple[int, int]) -> View:
+    """A camera at the height of a person or a driver, on the road or on one of the pavements."""
+    x, turn = float(rng.uniform(-0.8, 0.8)) * plan.half_road, 0.0
+    if rng.random() < 0.3:
+        side = int(rng.choice((-1, 1)))
+        x = side * (plan.half_road + float(rng.uniform(1.0, 1.9)))
+        turn = -6.0 * side
+    return camera(
+        position=(x, float(rng.uniform(1.6, 3.0)), 0.0),
+        yaw=np.deg2rad(turn + rng.uniform(-16, 16)),
+        pitch=np.deg2rad(rng.uniform(-7, 1)),
+        roll=np.deg2rad(rng.uniform(-1.5, 1.5)),
+        field_of_view=np.deg2rad(rng.uniform(52, 66)),
+        size=(size[0] * SAMPLES, size[1] * SAMPLES),
+    )
+
+
 def _direction(azimuth: float, elevation: float) -> np.ndarray:
     a, e = np.deg2rad(azimuth), np.deg2rad(elevation)
     return np.array([np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)])
@@ -103,13 +120,14 @@ def _direction(azimuth: float, elevation: float) -> np.ndarray:
 
 def _develop(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Averages the samples, exposes, and adds the noise of a sensor: (H, W, 3) uint8."""
-    h, w = light.shape[0] // SAMPLES, light.shape[1] // SAMPLES
-    exposure = 0.34 / max(float(np.median(light.mean(axis=-1))), 0.05)
+    exposure = 0.34 / max(float(np.median(light[::4, ::4].mean(axis=-1))), 0.05)
     exposed = light * np.float32(min(max(exposure, 0.7), 1.6))
-    # Bright light is compressed before averaging, as an eye would see it.
-    toned = np.clip(exposed * (1 + exposed / 6.0) / (1 + exposed * 0.62) * 1.28, 0, 1) ** (1 / 2.2)
-    picture = toned.reshape(h, SAMPLES, w, SAMPLES, 3).mean(axis=(1, 3))
-    picture += rng.normal(0.0, 0.012, picture.shape).astype(np.float32)
+    # Bright light is compressed before the samples are averaged, so that lamps have soft edges.
+    toned = np.minimum(exposed * (1.28 + 0.21 * exposed) / (1 + 0.62 * exposed), 1.0)
+    corners = [toned[i::SAMPLES, j::SAMPLES] for i in range(SAMPLES) for j in range(SAMPLES)]
+    picture = (sum(corners) / len(corners)) ** np.float32(1 / 2.2)
+    picture += 0.4 * (picture * picture * (3 - 2 * picture) - picture)
+    picture += np.float32(0.012) * rng.standard_normal(picture.shape, dtype=np.float32)
     return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
 
@@ -122,17 +140,17 @@ def _labels(
         if entry["category"] is not None:
             table[number] = CATEGORIES.index(str(entry["category"]))
     fine = np.where(hits.face >= 0, owner[hits.face], sky).astype(np.uint16)
-    h, w = fine.shape[0] // SAMPLES, fine.shape[1] // SAMPLES
-    blocks = fine.reshape(h, SAMPLES, w, SAMPLES).transpose(0, 2, 1, 3).reshape(h, w, -1)
+    corners = [fine[i::SAMPLES, j::SAMPLES] for i in range(SAMPLES) for j in range(SAMPLES)]
+    blocks = np.stack(corners, axis=-1)
     labels = table[blocks]
-    # The middle of the sorted samples belongs to the majority, if there is one.
-    votes = (labels[..., :, None] == labels[..., None, :]).sum(axis=-1)
-    best = votes.argmax(axis=-1)[..., None]
-    mask = np.take_along_axis(labels, best, axis=-1)[..., 0]
-    instances = np.take_along_axis(blocks, best, axis=-1)[..., 0]
-    agreed = np.take_along_axis(votes, best, axis=-1)[..., 0] > labels.shape[-1] // 2
+    # A category with more than half of the samples holds the middle one after sorting.
+    mask = np.sort(labels, axis=-1)[..., labels.shape[-1] // 2]
+    votes = labels == mask[..., None]
+    agreed = votes.sum(axis=-1) > labels.shape[-1] // 2
+    instances = np.take_along_axis(blocks, votes.argmax(axis=-1)[..., None], axis=-1)[..., 0]
     area = np.bincount(instances[agreed].ravel(), minlength=len(table))
     known = agreed & (mask != UNLABELLED) & (area[instances] >= _SMALLEST)
-    return np.where(known, mask, UNLABELLED).astype(np.uint8), np.where(known, instances, 0).astype(
-        np.uint16
-    )
+    unknown = ~known
+    mask[unknown] = UNLABELLED
+    instances[unknown] = 0
+    return mask, instances

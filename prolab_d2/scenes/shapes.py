@@ -14,15 +14,11 @@ import numpy as np
 __all__ = ["box", "cylinder", "ellipsoid", "extrusion", "frustum", "plate", "ring_of_columns"]
 
 
-def _hexahedron(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """(6, 4, 3) from the corners (4, 3) below and above, in the order (-x,-z) (x,-z) (x,z) (-x,z).
-
-    Faces: front (-z), right, back, left, top, bottom.
-    """
-    sides = [
-        np.stack([low[a], low[b], high[b], high[a]]) for a, b in ((0, 1), (1, 2), (2, 3), (3, 0))
-    ]
-    return np.stack([*sides, high, low[::-1]])
+# Corners 0-3 below, 4-7 above, each (-x,-z) (x,-z) (x,z) (-x,z).
+_BOX_FACES = np.array(
+    [(0, 1, 5, 4), (1, 2, 6, 5), (2, 3, 7, 6), (3, 0, 4, 7), (4, 5, 6, 7), (3, 2, 1, 0)]
+)
+_BOX_SIGNS = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) / 2
 
 
 def frustum(
@@ -32,18 +28,20 @@ def frustum(
     at: tuple[float, float, float] = (0.0, 0.0, 0.0),
     shift: float = 0.0,
 ) -> np.ndarray:
-    """A box whose top may have another size and be shifted along z.
+    """A box whose top may have another size and be shifted along z: (6, 4, 3).
+
+    Faces: front (-z), right, back, left, top, bottom.
 
     Args:
         bottom, top: width along x and depth along z.
         at: centre of the bottom.
     """
-
-    def corners(size: tuple[float, float], y: float, z: float) -> np.ndarray:
-        w, d = size[0] / 2, size[1] / 2
-        return np.array([(-w, y, z - d), (w, y, z - d), (w, y, z + d), (-w, y, z + d)])
-
-    return _hexahedron(corners(bottom, 0.0, 0.0), corners(top, height, shift)) + np.array(at)
+    corners = np.zeros((8, 3))
+    corners[:4, ::2] = _BOX_SIGNS * bottom
+    corners[4:, ::2] = _BOX_SIGNS * top
+    corners[4:, 1] = height
+    corners[4:, 2] += shift
+    return (corners + at)[_BOX_FACES]
 
 
 def box(
@@ -59,7 +57,7 @@ def plate(
     """(1, 4, 3): an upright rectangle that faces -z; `at` is the middle of its lower edge."""
     w = width / 2
     corners = np.array([(-w, 0, 0), (w, 0, 0), (w, height, 0), (-w, height, 0)], dtype=np.float64)
-    return corners[None] + np.array(at)
+    return corners[None] + at
 
 
 def extrusion(
@@ -69,22 +67,28 @@ def extrusion(
 
     The first ceil((k - 2) / 2) faces are the front.
     """
-    front = np.c_[outline, np.full(len(outline), -depth / 2)]
-    back = np.c_[outline, np.full(len(outline), depth / 2)]
-    sides = [
-        np.stack([front[b], front[a], back[a], back[b]])
-        for a, b in zip(range(len(outline)), np.roll(range(len(outline)), -1), strict=True)
-    ]
-    return np.concatenate([_fan(front), _fan(back[::-1]), np.stack(sides)]) + np.array(at)
+    number = len(outline)
+    points = np.empty((2, number, 3))
+    points[:, :, :2] = outline
+    points[0, :, 2] = -depth / 2
+    points[1, :, 2] = depth / 2
+    return (points.reshape(-1, 3) + at)[_prism_faces(number)]
 
 
-def _fan(outline: np.ndarray) -> np.ndarray:
-    """A convex polygon (k, 3) as ceil((k - 2) / 2) quads."""
-    quads = []
-    for first in range(1, len(outline) - 1, 2):
-        last = min(first + 2, len(outline) - 1)
-        quads.append(np.stack([outline[0], outline[first], outline[first + 1], outline[last]]))
-    return np.stack(quads)
+@lru_cache(maxsize=32)
+def _prism_faces(number: int) -> np.ndarray:
+    """Corners of a prism's faces: front outline 0 .. number - 1, the same behind from `number`."""
+    here = np.arange(number)
+    there = np.roll(here, -1)
+    sides = np.stack([there, here, number + here, number + there], axis=1)
+    return np.concatenate([_fan(number), number + (number - 1 - _fan(number)), sides])
+
+
+def _fan(number: int) -> np.ndarray:
+    """Corners of the ceil((number - 2) / 2) quads that make up a convex polygon."""
+    first = np.arange(1, number - 1, 2)
+    last = np.minimum(first + 2, number - 1)
+    return np.stack([np.zeros_like(first), first, first + 1, last], axis=1)
 
 
 def cylinder(
@@ -95,14 +99,21 @@ def cylinder(
     sides: int = 10,
 ) -> np.ndarray:
     """An upright cylinder or cone: `sides` faces around, then the top."""
-    top_radius = radius if top_radius is None else top_radius
+    ring, faces = _ring(sides)
+    points = np.concatenate([ring * radius, ring * (radius if top_radius is None else top_radius)])
+    points[sides:, 1] = height
+    return (points + at)[faces]
+
+
+@lru_cache(maxsize=32)
+def _ring(sides: int) -> tuple[np.ndarray, np.ndarray]:
+    """A unit circle (sides, 3), and the faces of a cylinder over two of them."""
     angle = np.arange(sides) * (2 * np.pi / sides)
-    around = np.stack([np.cos(angle), np.zeros(sides), np.sin(angle)], axis=1)
-    low = around * radius
-    high = around * top_radius + np.array((0.0, height, 0.0))
-    following = np.roll(np.arange(sides), -1)
-    walls = np.stack([low, low[following], high[following], high], axis=1)
-    return np.concatenate([walls, _fan(high)]) + np.array(at)
+    ring = np.stack([np.cos(angle), np.zeros(sides), np.sin(angle)], axis=1)
+    here = np.arange(sides)
+    there = np.roll(here, -1)
+    walls = np.stack([here, there, sides + there, sides + here], axis=1)
+    return ring, np.concatenate([walls, sides + _fan(sides)])
 
 
 @lru_cache(maxsize=8)
@@ -129,7 +140,7 @@ def ellipsoid(
     rings: int = 6,
 ) -> np.ndarray:
     """A ball of three radii about `at`."""
-    return _sphere(around, rings) * np.array(radii) + np.array(at)
+    return _sphere(around, rings) * radii + at
 
 
 def ring_of_columns(length: float, pitch: float) -> np.ndarray:
