@@ -123,7 +123,7 @@ class PropertySpace(nn.Module):
         """(B, K, h, w) from `unit_activations` -> (B, N, h, w), products with unit signatures."""
         with _full_precision(unit_activations):
             unit_activations = _widen(unit_activations)
-            return _conv1x1(unit_activations, self.category_weights.to(unit_activations.dtype))
+            return _conv1x1(unit_activations, self._category_weights(unit_activations.dtype))
 
     def category_scores(self, logits: Tensor) -> Tensor:
         """Cosine similarity of every pixel's activations to every signature.
@@ -244,14 +244,19 @@ class PropertySpace(nn.Module):
         entries = 1 if kind == "cosine" else self.num_properties
         denominator = _mean_over_ranks(pixels.to(logits.dtype), logits.requires_grad)
         denominator = torch.where(denominator > 0, denominator, 1) * entries
-        targets = self.category_weights if kind == "cosine" else self.signatures
+        dtype = logits.dtype
+        targets = self._category_weights(dtype) if kind == "cosine" else self.signatures.to(dtype)
         options = LossOptions(
             kind, self.temperature if sigmoid else None, count_unlabelled=unlabelled == "count"
         )
-        loss = banded_loss(
-            logits, rows, targets.to(logits.dtype), options, denominator, squared_lengths
-        )
+        loss = banded_loss(logits, rows, targets, options, denominator, squared_lengths)
         return loss + pixels / denominator if kind == "cosine" else loss
+
+    def _category_weights(self, dtype: torch.dtype) -> Tensor:
+        """(N, K) signatures over their length, as exact as the type can hold."""
+        if dtype == self.category_weights.dtype:
+            return self.category_weights
+        return F.normalize(self.signatures.to(dtype), dim=1, eps=_EPS)
 
     def _rows(self, labels: Tensor, ignore_label: int, count: bool) -> tuple[Tensor, Tensor]:
         """Row of the signature table of every pixel, N if unlabelled; number of pixels to count."""

@@ -15,10 +15,10 @@ from torch import Tensor
 def dense_activations(
     embedding: Tensor, bank: Tensor, similarity: str, temperature: float, normalize: bool
 ) -> Tensor:
-    """(B, D, H, W) -> (B, K, H, W)."""
+    """(B, D, H, W) and a bank (K, D) of unit vectors -> (B, K, H, W)."""
     if normalize:
         embedding = F.normalize(embedding, dim=1, eps=1e-12)
-    logits = torch.einsum("kd,bdhw->bkhw", F.normalize(bank, dim=1), embedding)
+    logits = torch.einsum("kd,bdhw->bkhw", bank, embedding)
     return torch.sigmoid(logits / temperature) if similarity == "cosine_sigmoid" else logits
 
 
@@ -35,7 +35,7 @@ def dense_loss(
     unlabelled: str = "ignore",
     ignore_label: int = 255,
 ) -> Tensor:
-    """Scalar for embedding (B, D, h, w), labels (B, H, W), bank (K, D), signatures (N, K)."""
+    """Scalar for embedding (B, D, h, w), labels (B, H, W), unit bank (K, D), signatures (N, K)."""
     resized = F.interpolate(embedding, labels.shape[1:], mode="bilinear", align_corners=False)
     activations = dense_activations(resized, bank, similarity, temperature, normalize)
     valid = labels != ignore_label
