@@ -29,7 +29,7 @@ def _wall(kit: Kit) -> tuple[float, np.ndarray, str, str]:
 
 
 def terrace(kit: Kit, width: float, height: float, depth: float) -> None:
-    """A town house whose front faces -z with its middle at the origin: windows, door or shop, cornice."""
+    """A town house with shops and a cornice; its front faces -z, its middle at the origin."""
     base, colour, name, material = _wall(kit)
     instance = kit.model.instance(
         "building", colour=name, material=material, form="block", orientation="upright"
@@ -127,7 +127,7 @@ def house(kit: Kit, width: float, depth: float) -> None:
 
 
 def fence(kit: Kit, length: float) -> None:
-    """A fence along x, its middle at the origin: boards, ribbed metal, or a brick wall with pillars."""
+    """A fence along x, its middle at the origin: boards, ribbed metal, or bricks with pillars."""
     kind = kit.choose(("boards", "sheet", "wall"), (0.45, 0.3, 0.25))
     height = kit.rng.uniform(1.1, 1.7)
     if kind == "boards":

@@ -1,4 +1,4 @@
-"""What every maker of things is handed: the random generator, the palette and the model that it adds to."""
+"""What every maker of things is handed: random numbers, colours, and the model that it adds to."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Shapes: P points of one finish.
 
-Lengths are metres on the surface. A detail fades out where a pixel covers more than about half of it.
+Lengths are metres on the surface. A detail fades out where a pixel covers more than half of it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,13 @@ class Points:
 
 @dataclass(frozen=True)
 class Look:
-    """Attributes: albedo (P, 3); mirror (P,) or 0, share of the sky that is mirrored; glow (P,) or 0, own light."""
+    """What a surface does with light.
+
+    Attributes:
+        albedo: (P, 3) share of the light that is scattered.
+        mirror: (P,) or 0, share of the sky that is mirrored.
+        glow: (P,) or 0, whether it shines by itself.
+    """
 
     albedo: np.ndarray
     mirror: np.ndarray | float = 0.0
@@ -146,7 +152,7 @@ def _paint(points: Points) -> Look:
 
 
 def _glass(points: Points) -> Look:
-    """Window panes with a slanting reflection; `colour` is the pane, numbers: offset of the streak."""
+    """Window panes with a slanting reflection; numbers: offset of the streak."""
     streak = points.u * 0.8 + points.v * 0.6 + points.numbers[:, 0]
     band = np.clip(3.2 * np.abs(streak / 1.7 - np.floor(streak / 1.7) - 0.5) - 0.9, 0, 1)
     return Look(points.colour, mirror=0.22 + 0.3 * band)
@@ -155,8 +161,8 @@ def _glass(points: Points) -> Look:
 def _facade(points: Points) -> Look:
     """A wall with rows of windows.
 
-    numbers: base (0 plaster, 1 brick, 2 panels), width and height of a bay, share of the bay that the window takes
-    in width and in height, salt. `second` is the colour of the window frames.
+    numbers: base (0 plaster, 1 brick, 2 panels), width and height of a bay, share of the bay that
+    the window takes in width and in height, salt. `second` is the colour of the window frames.
     """
     base, bay, storey, wide, high, salt = points.numbers.T
     bricks = _bricks(points, points.colour, np.full(3, 0.45, dtype=np.float32))
@@ -191,8 +197,8 @@ def _facade(points: Points) -> Look:
 def _road(points: Points) -> Look:
     """Asphalt or setts with painted lines; u lies across the road, v along it.
 
-    numbers: half width, surface (0 asphalt, 1 setts), middle line (0 none, 1 dashed, 2 solid), v of a crossing
-    (negative: none), edge lines (0, 1). `second` is the paint.
+    numbers: half width, surface (0 asphalt, 1 setts), middle line (0 none, 1 dashed, 2 solid), v of
+    a crossing (negative: none), edge lines (0, 1). `second` is the paint.
     """
     half, setts, middle, crossing, edges, _ = points.numbers.T
     tint = 0.84 + 0.32 * smooth(points.u, points.v, 4.0)

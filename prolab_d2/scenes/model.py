@@ -62,9 +62,9 @@ class Geometry:
         finish: (S,) `Finish` values.
         colour, second: (S, 3).
         numbers: (S, 6).
-        round_centre: (S, 3) and round_form: (S, 3, 3): where `round` is set, the outward direction at a point p is
-            round_form (p - round_centre), which makes faceted balls and cylinders look smooth.
-        round: (S,) bool.
+        round: (S,) bool: faceted balls and cylinders that should look smooth.
+        round_centre, round_form: (S, 3) and (S, 3, 3): there, the outward direction at a point p is
+            round_form (p - round_centre).
     """
 
     quads: np.ndarray
@@ -160,7 +160,7 @@ class Model:
             quads=np.concatenate(self._quads),
             surface=np.repeat(np.arange(number), sizes),
             instance=np.repeat(self._instances, sizes),
-            finish=np.array([surface.finish for surface, _, _ in self._surfaces]),
+            finish=np.array([surface.finish for surface, _, _ in self._surfaces], dtype=np.uint8),
             colour=np.array([s.colour for s, _, _ in self._surfaces], dtype=np.float32),
             second=second,
             numbers=numbers,

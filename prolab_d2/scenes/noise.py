@@ -39,7 +39,7 @@ def _tiles() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _stretch(grid: np.ndarray, cell: int) -> np.ndarray:
-    """Repeats rows `cell` times with a smooth passage from each to the next, the last to the first."""
+    """Repeats rows `cell` times with a smooth passage from each to the next, and round the end."""
     share = (np.arange(cell, dtype=np.float32) / cell)[None, :, None]
     share = share * share * (3 - 2 * share)
     following = np.roll(grid, -1, axis=0)

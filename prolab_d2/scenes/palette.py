@@ -1,8 +1,9 @@
 """Categories, colours, weather, and what each split of the scenes is allowed to see.
 
-Every colour and every sun direction comes from a position in [0, 1) inside a band ("red" is a band of hues, a
-quadrant is a band of directions). Each split draws its positions from its own interval, so that val and test
-show reds, bricks, greens and shadows that training never showed, while their names stay true.
+Every colour and every sun direction comes from a position in [0, 1) inside a band ("red" is a band
+of hues, a quadrant is a band of directions). Each split draws its positions from its own interval,
+so that val and test show reds, bricks, greens and shadows that training never showed, while their
+names stay true.
 """
 
 from __future__ import annotations
@@ -67,18 +68,40 @@ class Weather:
     """How much of the horizon's colour the air adds per 100 metres."""
 
 
+# zenith, horizon, sun, strengths of sun and sky, elevation, clouds, haze.
 _WEATHER = {
-    weather.name: weather
-    for weather in (
-        Weather("clear", (0.22, 0.47, 0.82), (0.70, 0.84, 0.94), (1, 0.95, 0.86), 2.2, 0.85, (35, 62), 0.3, 0.5),
-        Weather("golden", (0.36, 0.52, 0.78), (0.98, 0.84, 0.64), (1, 0.80, 0.52), 2.3, 0.75, (20, 34), 0.4, 0.7),
-        Weather("hazy", (0.55, 0.70, 0.82), (0.88, 0.90, 0.88), (1, 0.96, 0.9), 1.5, 1.15, (35, 60), 0.2, 1.2),
-        Weather("cloudy", (0.58, 0.65, 0.72), (0.82, 0.85, 0.86), (1, 0.98, 0.95), 0.7, 1.5, (40, 65), 0.9, 0.8),
-        Weather("dusk", (0.34, 0.36, 0.62), (0.96, 0.70, 0.62), (1, 0.66, 0.50), 1.7, 0.85, (18, 30), 0.5, 0.9),
-        Weather("overcast", (0.62, 0.64, 0.66), (0.78, 0.79, 0.79), (1, 1, 1), 0.4, 1.65, (45, 65), 1.0, 1.1),
-        Weather("dawn", (0.40, 0.48, 0.66), (0.95, 0.80, 0.78), (1, 0.74, 0.62), 1.6, 0.95, (18, 30), 0.4, 1.2),
-        Weather("misty", (0.70, 0.74, 0.76), (0.84, 0.86, 0.87), (1, 0.98, 0.96), 0.6, 1.5, (40, 60), 0.8, 1.8),
-    )
+    "clear": Weather(
+        "clear", (0.22, 0.47, 0.82), (0.70, 0.84, 0.94), (1, 0.95, 0.86),
+        2.2, 0.85, (35, 62), 0.3, 0.5,
+    ),
+    "golden": Weather(
+        "golden", (0.36, 0.52, 0.78), (0.98, 0.84, 0.64), (1, 0.80, 0.52),
+        2.3, 0.75, (20, 34), 0.4, 0.7,
+    ),
+    "hazy": Weather(
+        "hazy", (0.55, 0.70, 0.82), (0.88, 0.90, 0.88), (1, 0.96, 0.9),
+        1.5, 1.15, (35, 60), 0.2, 1.2,
+    ),
+    "cloudy": Weather(
+        "cloudy", (0.58, 0.65, 0.72), (0.82, 0.85, 0.86), (1, 0.98, 0.95),
+        0.7, 1.5, (40, 65), 0.9, 0.8,
+    ),
+    "dusk": Weather(
+        "dusk", (0.34, 0.36, 0.62), (0.96, 0.70, 0.62), (1, 0.66, 0.50),
+        1.7, 0.85, (18, 30), 0.5, 0.9,
+    ),
+    "overcast": Weather(
+        "overcast", (0.62, 0.64, 0.66), (0.78, 0.79, 0.79), (1, 1, 1),
+        0.4, 1.65, (45, 65), 1.0, 1.1,
+    ),
+    "dawn": Weather(
+        "dawn", (0.40, 0.48, 0.66), (0.95, 0.80, 0.78), (1, 0.74, 0.62),
+        1.6, 0.95, (18, 30), 0.4, 1.2,
+    ),
+    "misty": Weather(
+        "misty", (0.70, 0.74, 0.76), (0.84, 0.86, 0.87), (1, 0.98, 0.96),
+        0.6, 1.5, (40, 60), 0.8, 1.8,
+    ),
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ __all__ = ["person"]
 
 
 def person(kit: Kit) -> None:
-    """A figure that faces -z: legs, coat, arms, round head, hair; some carry a bag or wear a hat."""
+    """A figure that faces -z; some carry a bag or wear a hat."""
     rng, model = kit.rng, kit.model
     name, lower = kit.paint_name(), kit.paint_name()
     instance = model.instance(

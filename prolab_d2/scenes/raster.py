@@ -1,10 +1,10 @@
 """A small software rasteriser: quads in, the nearest face of every pixel out. NumPy only.
 
-Shapes: F faces, V views' height x width.
+Shapes: F faces.
 
-World axes: x right, y up, z forward, in metres. A view maps a point to a column, a row and a nearness that is
-affine over a planar face (1 / depth in perspective, -depth without), so that one routine fills camera pictures
-and shadow maps.
+World axes: x right, y up, z forward, in metres. A view maps a point to a column, a row and a
+nearness that is affine over a planar face (1 / depth in perspective, -depth without), so that one
+routine fills camera pictures and shadow maps.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class View:
 
     def to_local(self, points: np.ndarray) -> np.ndarray:
         """(..., 3) in the world to (..., 3) right, up, forward of this view."""
-        return (points - self.position) @ self.rotation.T
+        flat = (points - self.position).reshape(-1, 3)
+        return (flat @ self.rotation.T).reshape(points.shape)
 
     def to_screen(self, local: np.ndarray) -> np.ndarray:
         """(..., 3) of `to_local` to (..., 3): column, row, nearness."""
@@ -57,12 +58,12 @@ class View:
         return screen
 
     def directions(self) -> np.ndarray:
-        """(V, 3) world directions through the pixel centres, one metre forward each (perspective)."""
+        """(height, width, 3) world directions through the pixel centres, one metre forward each."""
         columns = (np.arange(self.width) + 0.5 - self.centre[0]) / self.scale
         rows = -(np.arange(self.height) + 0.5 - self.centre[1]) / self.scale
-        right, up, forward = self.rotation
-        field = columns[None, :, None] * right + rows[:, None, None] * up + forward
-        return field.astype(np.float32)
+        right, up, forward = self.rotation.astype(np.float32)
+        across = columns.astype(np.float32)[:, None] * right + forward
+        return across + (rows.astype(np.float32)[:, None] * up)[:, None]
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def render(geometry: Geometry, eye: View, sun: Sun) -> tuple[np.ndarray, Hits]:
     Args:
         eye: a camera with SAMPLES times the height and width of the picture.
     Returns:
-        Linear light (H * SAMPLES, W * SAMPLES, 3) float32 before exposure, and what each sample hits.
+        Linear light (H * SAMPLES, W * SAMPLES, 3) float32 before exposure; what each sample hits.
     """
     hits = rasterise(eye, geometry.quads)
     rays = eye.directions().reshape(-1, 3)
@@ -162,7 +162,7 @@ def _appearance(
     mirror = np.zeros(len(surface), dtype=np.float32)
     glow = np.zeros(len(surface), dtype=np.float32)
     finish = geometry.finish[surface]
-    for kind in np.unique(finish):
+    for kind in np.flatnonzero(np.bincount(finish)):
         at = np.flatnonzero(finish == kind)
         which = surface[at]
         seen = look(

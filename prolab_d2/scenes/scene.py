@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from prolab_d2.errors import ProLabError
 from prolab_d2.scenes.kit import Kit
 from prolab_d2.scenes.layout import Plan, build_street, plan_street
 from prolab_d2.scenes.model import Model
@@ -34,7 +35,7 @@ class Scene:
         mask: (H, W) uint8, index into CATEGORIES or UNLABELLED.
         instances: (H, W) uint16; 0 where the mask is UNLABELLED, else the number of an instance.
         attributes: number of an instance -> its category, colour, material, form, orientation.
-        conditions: weather, direction of the sun, and every position drawn in a band of colour or direction.
+        conditions: weather, direction of the sun, and every position drawn in a band.
     """
 
     image: np.ndarray
@@ -48,9 +49,13 @@ def draw_scene(seed: int, split: str, size: tuple[int, int] = SIZE) -> Scene:
     """Draws the scene that belongs to a seed; the same arguments always give the same scene.
 
     Args:
-        split: "train", "val" or "test"; decides which colours, weathers and sun directions may occur.
+        split: "train", "val" or "test"; decides which colours, weathers and sun directions occur.
         size: height and width of the picture.
+    Raises:
+        ProLabError: there is no such split.
     """
+    if split not in SPLITS:
+        raise ProLabError(f"the scenes have no split {split!r}: choose one of {', '.join(SPLITS)}")
     rules = SPLITS[split]
     rng = np.random.default_rng([20231221, rules.number, seed])
     palette = Palette(rng, rules)
@@ -85,8 +90,8 @@ def draw_scene(seed: int, split: str, size: tuple[int, int] = SIZE) -> Scene:
     light, hits = render(geometry, eye, sun)
     image = _develop(light, rng)
     mask, instances = _labels(hits, geometry.instance, kit.model.attributes, sky)
-    seen = set(np.unique(instances).tolist()) - {0}
-    attributes = {number: dict(kit.model.attributes[number - 1]) for number in sorted(seen)}
+    seen = np.flatnonzero(np.bincount(instances.ravel())[1:]) + 1
+    attributes = {int(number): dict(kit.model.attributes[number - 1]) for number in seen}
     conditions = {
         "weather": weather.name,
         "sun_azimuth": azimuth,

@@ -2,7 +2,8 @@
 
 Shapes: n faces of a shape.
 
-Every function gives (n, 4, 3) float64: corners as seen from outside, bottom left, bottom right, top right, top left.
+Every function gives (n, 4, 3) float64: corners as seen from outside, in the order bottom left,
+bottom right, top right, top left.
 """
 
 from __future__ import annotations
@@ -63,9 +64,12 @@ def plate(
 def extrusion(
     outline: np.ndarray, depth: float, at: tuple[float, float, float] = (0.0, 0.0, 0.0)
 ) -> np.ndarray:
-    """A convex outline in the x-y plane (k, 2), counter-clockwise as seen from -z, made `depth` thick along z.
+    """A convex outline in the x-y plane, made `depth` thick along z.
 
-    The first ceil((k - 2) / 2) faces are the front.
+    The first (k - 1) // 2 faces are the front (-z), the next as many the back.
+
+    Args:
+        outline: (k, 2), counter-clockwise as seen from -z.
     """
     number = len(outline)
     points = np.empty((2, number, 3))
@@ -85,7 +89,7 @@ def _prism_faces(number: int) -> np.ndarray:
 
 
 def _fan(number: int) -> np.ndarray:
-    """Corners of the ceil((number - 2) / 2) quads that make up a convex polygon."""
+    """Corners of the (number - 1) // 2 quads that make up a convex polygon."""
     first = np.arange(1, number - 1, 2)
     last = np.minimum(first + 2, number - 1)
     return np.stack([np.zeros_like(first), first, first + 1, last], axis=1)

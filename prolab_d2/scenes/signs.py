@@ -13,7 +13,7 @@ __all__ = ["sign"]
 _WHITE = Surface(Finish.PLAIN, np.full(3, 0.85))
 _BLACK = Surface(Finish.PLAIN, np.full(3, 0.03))
 
-# Kind -> colours of the plate, corners, angle of the first corner, share of the plate inside the rim.
+# Kind -> colours of the plate, corners, angle of the first corner, share inside the rim.
 _PLATES: dict[str, tuple[tuple[str, ...], int, float, float]] = {
     "ring": (("white",), 16, 0.0, 0.74),
     "disc": (("blue", "red", "green"), 16, 0.0, 0.9),

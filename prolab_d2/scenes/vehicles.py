@@ -6,7 +6,7 @@ import numpy as np
 
 from prolab_d2.scenes.kit import Kit
 from prolab_d2.scenes.model import Finish, Surface
-from prolab_d2.scenes.shapes import box, cylinder, extrusion, frustum, plate
+from prolab_d2.scenes.shapes import box, extrusion, frustum, plate
 
 __all__ = ["bus", "car"]
 

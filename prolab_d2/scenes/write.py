@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from prolab_d2.errors import ProLabError
@@ -28,7 +29,14 @@ from prolab_d2.files import atomic_path
 from prolab_d2.scenes.palette import CATEGORIES, CATEGORY_COLOURS
 from prolab_d2.scenes.scene import SIZE, draw_scene
 
-__all__ = ["COUNTS", "GENERATOR", "missing_scenes", "write_scene", "write_scenes"]
+__all__ = [
+    "COUNTS",
+    "GENERATOR",
+    "missing_scenes",
+    "read_properties",
+    "write_scene",
+    "write_scenes",
+]
 
 GENERATOR = 1
 """Version of the drawing code: rises whenever a seed gives another scene."""
@@ -57,7 +65,7 @@ def write_scenes(
     Returns:
         The number of scenes that were missing.
     Raises:
-        ProLabError: the folder cannot be written to, was drawn by another version, or a worker failed.
+        ProLabError: the folder cannot be written to or was drawn by another version.
     """
     root = Path(root)
     counts = dict(COUNTS if counts is None else counts)
@@ -90,7 +98,7 @@ def missing_scenes(root: str | Path, counts: Mapping[str, int]) -> Iterator[tupl
 
 
 def write_scene(root: str | Path, split: str, seed: int) -> None:
-    """Draws and writes one scene; its picture comes last, so that a picture vouches for the rest."""
+    """Draws and writes one scene; the picture comes last, so that it vouches for the rest."""
     root, stem = Path(root), f"{seed:05d}"
     scene = draw_scene(seed, split)
     table = {str(number): entry for number, entry in scene.attributes.items()}
@@ -102,7 +110,21 @@ def write_scene(root: str | Path, split: str, seed: int) -> None:
         ("images", scene.image),
     ):
         with atomic_path(root / folder / split / f"{stem}.png") as path:
-            Image.fromarray(array).save(path, compress_level=6)
+            Image.fromarray(array).save(path, compress_level=3)
+
+
+def read_properties(root: str | Path, split: str, stem: str) -> tuple[np.ndarray, dict[int, dict]]:
+    """The truth about one scene.
+
+    Returns:
+        (H, W) uint16 instance numbers, 0 unlabelled, and what is true of each instance: category,
+        colour, material, form, orientation; second_colour of a person (trousers or skirt).
+    """
+    folder = Path(root) / "properties" / split
+    with Image.open(folder / f"{stem}.png") as picture:
+        instances = np.array(picture).astype(np.uint16)
+    table = json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))
+    return instances, {int(number): entry for number, entry in table.items()}
 
 
 def _check_manifest(root: Path) -> None:
@@ -122,7 +144,7 @@ def _check_manifest(root: Path) -> None:
     if generator != GENERATOR:
         raise ProLabError(
             f"the scenes in {root} were drawn by another version ({_MANIFEST}: generator "
-            f"{generator}, needed {GENERATOR}): delete that folder, they are drawn again in a minute"
+            f"{generator}, needed {GENERATOR}): delete that folder, they are drawn again"
         )
 
 
@@ -151,7 +173,7 @@ def _draw_with_workers(
     workers: int,
     report: Callable[[str], None] | None,
 ) -> None:
-    """Fresh interpreters rather than forks: a fork of a process that runs torch threads may hang."""
+    """Starts fresh interpreters: a fork of a process that runs torch threads may hang."""
     package = Path(__file__).resolve().parents[2]
     paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
@@ -183,7 +205,10 @@ def _draw_with_workers(
         message = process.stderr.read().strip()
         process.stderr.close()
         if process.returncode:
-            last = message.splitlines()[-1] if message else f"exit code {process.returncode}"
-            raise ProLabError(f"drawing scenes into {root} failed ({last}): mend that, then repeat")
+            lines = message.splitlines() or [f"exit code {process.returncode}"]
+            reason = lines[-1].removeprefix("error: ")
+            raise ProLabError(
+                f"drawing scenes into {root} failed ({reason}): mend that, then repeat"
+            )
     if report:
         report(f"{len(missing)} scenes drawn in {time.monotonic() - began:.0f} s")
