@@ -1,0 +1,300 @@
+"""train_net.py from the outside: results, resuming, and one clear sentence for every bad input."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.config import CfgNode
+from PIL import Image
+
+from tests.golden import REPOSITORY
+
+PROGRAM = REPOSITORY / "projects/ProLab/train_net.py"
+Run = Callable[..., int]
+
+
+@pytest.fixture(scope="module")
+def main() -> Callable[[list[str]], int]:
+    spec = importlib.util.spec_from_file_location("train_net", PROGRAM)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+@pytest.fixture
+def run(
+    main: Callable[[list[str]], int], tiny_cfg: CfgNode, tiny_dataset_folder: Path, tmp_path: Path
+) -> Iterator[Run]:
+    """Runs the program with the tiny config and data set, and more arguments."""
+    config = tmp_path / "tiny.yaml"
+    config.write_text(tiny_cfg.dump())
+    handlers = {name: list(logging.getLogger(name).handlers) for name in ("detectron2", "fvcore")}
+    # Each run sets up a log of its own.
+    from detectron2.utils import logger
+
+    logger.setup_logger.cache_clear()
+    yield lambda *more: main(
+        ["--config-file", str(config), "--dataset", str(tiny_dataset_folder), *map(str, more)]
+    )
+    for name, before in handlers.items():
+        logging.getLogger(name).handlers[:] = before
+
+
+def error_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was printed on stderr: one sentence, and no traceback anywhere."""
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.out + captured.err
+    lines = [line for line in captured.err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, captured.err
+    return lines[0]
+
+
+@pytest.mark.parametrize("supervision", ["property", "category"])
+def test_trains_evaluates_and_writes_what_it_promises(
+    run: Run, tmp_path: Path, supervision: str
+) -> None:
+    options = ["MODEL.PROLAB.SUPERVISION", supervision, "TEST.PROPERTIES", "True"]
+    assert run(*options) == 0
+    output = tmp_path / "output"
+    names = {file.name for file in output.iterdir()}
+    assert {"config.yaml", "metrics.json", "model_final.pth", "model_best.pth"} <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    last = json.loads((output / "metrics.json").read_text().splitlines()[-1])
+    assert 0 <= last["sem_seg/mIoU"] <= 100
+    folder = next((output / "inference").iterdir())
+    written = json.loads((folder / "sem_seg_metrics.json").read_text())["percent"]
+    assert written["mIoU"] == pytest.approx(last["sem_seg/mIoU"])
+    assert (folder / "property_metrics.json").exists() == (supervision == "property")
+
+    assert run("--eval-only", *options, "MODEL.WEIGHTS", output / "model_final.pth") == 0
+    again = json.loads((folder / "sem_seg_metrics.json").read_text())["percent"]
+    assert again["mIoU"] == pytest.approx(written["mIoU"])
+
+
+def test_resuming_continues_with_optimiser_and_best_value(run: Run, tmp_path: Path) -> None:
+    assert run("SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 2) == 0
+    output = tmp_path / "output"
+    (output / "last_checkpoint").write_text("model_0000001.pth")
+    (output / "model_final.pth").unlink()
+    before = torch.load(output / "model_0000003.pth", weights_only=True)
+    (output / "model_0000003.pth").unlink()
+    assert run("--resume", "SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 2) == 0
+    after = torch.load(output / "model_0000003.pth", weights_only=True)
+    assert after["iteration"] == before["iteration"] == 3
+    steps = [
+        state["step"].item()
+        for state in after["trainer"]["_trainer"]["optimizer"]["state"].values()
+    ]
+    assert set(steps) == {4}
+    iterations = [
+        json.loads(line)["iteration"] for line in (output / "metrics.json").read_text().splitlines()
+    ]
+    assert iterations[-1] == 3
+
+
+def test_the_same_seed_gives_the_same_numbers(run: Run, tmp_path: Path) -> None:
+    weights = []
+    for name in ("a", "b"):
+        assert run("OUTPUT_DIR", tmp_path / name) == 0
+        weights.append(torch.load(tmp_path / name / "model_final.pth", weights_only=True)["model"])
+    for key, value in weights[0].items():
+        assert torch.equal(value, weights[1][key]), key
+
+
+def test_two_processes_train_together(
+    tiny_cfg: CfgNode, tiny_dataset_folder: Path, tmp_path: Path
+) -> None:
+    """What Detectron2's launch and create_ddp_model do for GPUs, on CPU with gloo."""
+    config = tmp_path / "tiny.yaml"
+    config.write_text(tiny_cfg.dump())
+    program = f"""
+import sys
+import torch.multiprocessing as mp
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+def process(rank):
+    from detectron2.engine import defaults
+    from detectron2.utils import comm
+    dist.init_process_group("gloo", init_method="file://{tmp_path}/meet", rank=rank, world_size=2)
+    comm._LOCAL_PROCESS_GROUP = dist.new_group([0, 1])
+    defaults.create_ddp_model = lambda model, **_: DistributedDataParallel(model)
+    sys.path.insert(0, {str(PROGRAM.parent)!r})
+    import train_net
+    train_net.run(train_net.parser().parse_args(
+        ["--config-file", {str(config)!r}, "--dataset", {str(tiny_dataset_folder)!r}]))
+
+if __name__ == "__main__":
+    mp.spawn(process, nprocs=2)
+"""
+    (tmp_path / "two.py").write_text(program)
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [sys.executable, "two.py"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+    assert (tmp_path / "output/model_best.pth").is_file()
+    last = json.loads((tmp_path / "output/metrics.json").read_text().splitlines()[-1])
+    assert last["iteration"] == 1 and "sem_seg/mIoU" in last
+
+
+def test_corrupt_image(
+    run: Run, tiny_dataset_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("0", "1", "2", "3"):
+        (tiny_dataset_folder / f"images/train/{name}.png").write_bytes(b"no image")
+    assert run() == 2
+    assert "images/train/" in error_line(capsys)
+
+
+def test_missing_mask(
+    run: Run, tiny_dataset_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tiny_dataset_folder / "annotations/train/2.png").unlink()
+    assert run() == 2
+    assert "2.png" in error_line(capsys)
+
+
+def test_label_id_outside_the_categories(
+    run: Run, tiny_dataset_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for mask in (tiny_dataset_folder / "annotations/train").iterdir():
+        Image.new("L", (80, 64), 9).save(mask)
+    assert run() == 2
+    line = error_line(capsys)
+    assert "annotations/train/" in line and "9" in line
+
+
+def test_mask_of_another_size(
+    run: Run, tiny_dataset_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for mask in (tiny_dataset_folder / "annotations/train").iterdir():
+        Image.new("L", (40, 32), 1).save(mask)
+    assert run() == 2
+    line = error_line(capsys)
+    assert "annotations/train/" in line
+
+
+def test_bad_data_in_a_worker_process(
+    run: Run, tiny_dataset_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for mask in (tiny_dataset_folder / "annotations/train").iterdir():
+        mask.write_bytes(b"no mask")
+    assert run("DATALOADER.NUM_WORKERS", 1) == 2
+    assert "annotations/train/" in error_line(capsys)
+
+
+def test_empty_split(
+    run: Run, tiny_dataset_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(tiny_dataset_folder / "images/val")
+    (tiny_dataset_folder / "images/val").mkdir()
+    assert run() == 2
+    assert "val" in error_line(capsys)
+
+
+def test_label_space_of_other_categories(
+    run: Run, tiny_dataset_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tiny_dataset_folder / "categories.txt").write_text("sky\nfence\nmeadow\ncar\nsign symbol\n")
+    assert run() == 2
+    line = error_line(capsys)
+    assert "fence" in line and "meadow" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("MODEL.PROLAB.TEMPRATURE", "1"), "TEMPRATURE"),
+        (("SOLVER.MAX_ITER", "many"), "command line"),
+        (("MODEL.PROLAB.TEMPERATURE",), "pairs"),
+        (("MODEL.PROLAB.LABEL_SPACE", "nowhere"), "nowhere"),
+        (("MODEL.PROLAB.LABEL_SPACE", ""), "MODEL.PROLAB.LABEL_SPACE is empty"),
+        (("--eval-only",), "MODEL.WEIGHTS"),
+        (("MODEL.WEIGHTS", "none.pth"), "none.pth"),
+        (("MODEL.DECODE_HEAD.NAME", "Head"), "'Head'"),
+        (("SOLVER.OPTIMIZER", "LION"), "LION"),
+        (("--num-gpus", "99"), "--num-gpus 99"),
+    ],
+)
+def test_bad_settings(
+    run: Run, tmp_path: Path, options: tuple, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*options) == 2
+    assert words in error_line(capsys)
+
+
+def test_unknown_key_in_a_file(
+    main: Callable[[list[str]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "typo.yaml").write_text("VERSION: 2\nMODEL:\n  PROLAB:\n    TEMPRATURE: 1.0\n")
+    assert main(["--config-file", str(tmp_path / "typo.yaml")]) == 2
+    line = error_line(capsys)
+    assert "typo.yaml" in line and "TEMPRATURE" in line
+
+
+def test_missing_config(
+    main: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--config-file", "camvid/none.yaml"]) == 2
+    line = error_line(capsys)
+    assert "camvid/none.yaml" in line and "camvid/lite0_property.yaml" in line
+
+
+def test_missing_dataset_folder(
+    main: Callable[[list[str]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--config-file", "camvid/lite0_property", "--dataset", str(tmp_path / "no")]) == 2
+    assert str(tmp_path / "no") in error_line(capsys)
+
+
+def test_checkpoint_of_another_label_space(
+    run: Run,
+    tiny_checkpoint: Path,
+    tiny_label_space_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from prolab_d2 import LabelSpace
+
+    space = LabelSpace.load(tiny_label_space_folder)
+    other = LabelSpace.from_arrays(space.categories, space.bank + 1, space.signatures)
+    other.save(tmp_path / "other")
+    options = ("MODEL.PROLAB.LABEL_SPACE", tmp_path / "other", "MODEL.WEIGHTS", tiny_checkpoint)
+    assert run("--eval-only", *options) == 2
+    assert "another label space" in error_line(capsys)
+    assert run("--eval-only", *options, "MODEL.PROLAB.ALLOW_OTHER_LABEL_SPACE", "True") == 0
+
+
+def test_output_folder_that_is_a_file(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken").write_text("mine")
+    assert run("OUTPUT_DIR", tmp_path / "taken") == 2
+    assert "taken" in error_line(capsys)
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_bad_input_prints_no_traceback_from_the_shell(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    result = subprocess.run(
+        [sys.executable, str(PROGRAM), "--config-file", "none"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith("error: config none does not exist")
+    assert "Traceback" not in result.stdout + result.stderr
+    assert list(tmp_path.iterdir()) == []
