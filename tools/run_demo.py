@@ -94,10 +94,12 @@ def read_metrics(output: Path, dataset: str) -> dict[str, Any]:
 def richest_entries(
     entries: Sequence[dict[str, Any]], label_ids: LabelIds, number: int
 ) -> list[tuple[dict[str, Any], np.ndarray]]:
-    """The images with the most categories, and their (H, W) masks; earlier ones come first."""
+    """Images with many categories from all parts of a data set, and their (H, W) masks."""
     masks = [read_sem_seg(entry["sem_seg_file_name"], label_ids) for entry in entries]
-    shown = [len(shown_categories(mask, label_ids)) for mask in masks]
-    chosen = sorted(np.argsort(-np.array(shown), kind="stable")[:number].tolist())
+    shown = np.array([len(shown_categories(mask, label_ids)) for mask in masks])
+    # Neighbours may be frames of one video: each part of the list gives one image.
+    parts = np.array_split(np.arange(len(entries)), min(number, len(entries)))
+    chosen = [int(part[shown[part].argmax()]) for part in parts]
     return [(entries[i], masks[i]) for i in chosen]
 
 
@@ -130,6 +132,14 @@ def pick_pixel(sample: Sample, seen: set[int], rarity: Sequence[int]) -> tuple[i
     return width // 2, height // 2, int(labels[height // 2, width // 2])
 
 
+def tile(image: np.ndarray, labels: np.ndarray, predictor: Predictor) -> np.ndarray:
+    """An overlay for the overview, with names that can be read at its size."""
+    size = (TILE_WIDTH, max(1, round(TILE_WIDTH * image.shape[0] / image.shape[1])))
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    labels = cv2.resize(labels.astype(np.int32), size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return draw_segmentation(image, labels, predictor.metadata, fit_screen=False)
+
+
 def draw_pictures(
     predictor: Predictor, cfg: CfgNode, folder: Path, number: int, rarity: Sequence[int]
 ) -> list[Path]:
@@ -158,11 +168,8 @@ def draw_pictures(
             files.append(folder / f"{sample.name}_{kind}.png")
             save_picture(picture, files[-1])
         texts.append(f"{file_name}, pixel {x},{y}\n{prediction.explain(x, y).describe()}\n")
-        overlays = [
-            draw_segmentation(prediction.image, labels, predictor.metadata)
-            for labels in (truth, prediction.labels)
-        ]
-        rows += [prediction.image, *overlays]
+        image = prediction.image
+        rows += [image, *(tile(image, m, predictor) for m in (truth, prediction.labels))]
         titles += [file_name.name, "truth", "prediction"]
     save_picture(contact_sheet(rows, titles, columns=3, tile_width=TILE_WIDTH), files[0])
     with atomic_path(folder / "explanations.txt") as temporary:

@@ -12,6 +12,7 @@ from detectron2.config import CfgNode
 from PIL import Image
 
 from prolab_d2 import LabelSpace
+from prolab_d2.data import LabelIds
 from tests.golden import REPOSITORY
 
 
@@ -41,6 +42,18 @@ def test_the_explained_pixel_lies_deep_inside_a_rare_region_that_is_right(
     assert run_demo.pick_pixel(case, {2}, [1, 2, 0])[2] == 0
     # When everything was explained before, the rarest comes again.
     assert run_demo.pick_pixel(case, {0, 2}, [1, 2, 0])[2] == 2
+
+
+def test_images_come_from_all_parts_of_the_data_set(run_demo: ModuleType, tmp_path: Path) -> None:
+    entries = []
+    for i, categories in enumerate((1, 4, 3, 2, 2, 3)):
+        mask = np.arange(categories, dtype=np.uint8).repeat(10)[None].repeat(8, axis=0)
+        Image.fromarray(mask).save(tmp_path / f"{i}.png")
+        entries.append({"sem_seg_file_name": str(tmp_path / f"{i}.png")})
+    label_ids = LabelIds(5, 255)
+    chosen = [entry for entry, _ in run_demo.richest_entries(entries, label_ids, 2)]
+    assert chosen == [entries[1], entries[5]]
+    assert len(run_demo.richest_entries(entries, label_ids, 50)) == 6
 
 
 def test_a_prediction_that_is_wrong_everywhere_is_explained_in_its_middle(
