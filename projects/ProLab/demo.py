@@ -236,7 +236,10 @@ def show(picture: np.ndarray, wait: int) -> bool:
         cv2.imshow(WINDOW, picture[:, :, ::-1])
         return cv2.waitKey(wait) != ESCAPE
     except cv2.error as error:
-        raise ProLabError("this build of OpenCV opens no windows: add --output PATH") from error
+        raise ProLabError(
+            "this build of OpenCV opens no windows: add --output PATH, or install opencv-python in "
+            "place of opencv-python-headless"
+        ) from error
 
 
 @contextmanager

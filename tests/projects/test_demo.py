@@ -191,6 +191,22 @@ def test_without_display_and_output_the_demo_says_what_to_do(
     fails(capsys, demo.main(args), "no display", "--output")
 
 
+def test_an_opencv_without_windows_is_one_sentence(
+    demo: ModuleType,
+    tiny_checkpoint: Path,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def no_window(*_: object) -> None:
+        raise cv2.error("The function is not implemented")
+
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(demo.cv2, "namedWindow", no_window)
+    args = ["--weights", str(tiny_checkpoint), "--input", str(photos / "a.png")]
+    fails(capsys, demo.main(args), "opens no windows", "--output")
+
+
 def test_a_broken_image_is_reported_and_the_others_are_done(
     demo: ModuleType,
     tiny_checkpoint: Path,
