@@ -29,9 +29,10 @@ SIMILARITY = {
     "cosine_similarity_with_sigmoid": "cosine_sigmoid",
     "cosine_similarity": "cosine",
 }
-SCORE_RTOL = 2e-5
+SCORE_RTOL = 1e-4
 # Two best categories that are closer than the noise of float32 may change places.
-TIE = 2e-6
+TIE = 1e-5
+MAX_TIES = 1e-3
 
 
 class TinyNetwork:
@@ -92,8 +93,10 @@ def assert_same_labels(actual: Tensor, expected: np.ndarray, scores: Tensor, wha
     """Labels agree, except where the two best of `scores` (1, N, H, W) are a tie in float32."""
     assert actual.shape == expected.shape, f"{what}: {tuple(actual.shape)} != {expected.shape}"
     best = scores[0].topk(2, dim=0).values
-    wrong = (actual != torch.from_numpy(expected)) & (best[0] - best[1] > TIE * best[0].abs())
+    different = actual != torch.from_numpy(expected)
+    wrong = different & (best[0] - best[1] > TIE * best[0].abs())
     assert not wrong.any(), f"{what}: {int(wrong.sum())} pixels differ"
+    assert different.float().mean() <= MAX_TIES, f"{what}: {int(different.sum())} ties"
 
 
 def check_image(case: Case, image: dict[str, Any]) -> None:
