@@ -104,10 +104,6 @@ def _add_solver_and_test(cfg: CfgNode) -> None:
     cfg.SOLVER.OPTIMIZER = "ADAMW"
     # Learning rate of the backbone relative to BASE_LR.
     cfg.SOLVER.BACKBONE_MULTIPLIER = 1.0
-    # The same for the 1x1 projections behind the heads. A step of Adam moves a property logit by
-    # rate x (sum of the features) x (sum of a bank row), before the division by the temperature:
-    # much further than a category logit, which sees one weight per feature.
-    cfg.SOLVER.PROJECTION_MULTIPLIER = 1.0
     cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupPolyLR"
     # Exponent of the polynomial decay.
     cfg.SOLVER.POLY_LR_POWER = 1.0

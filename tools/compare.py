@@ -148,7 +148,7 @@ def train(run: Run, threads: int, test_dataset: str | None) -> dict[str, Any]:
         call(run.test_command(test_dataset), run.output / "console.log", threads)
         results = run.output / "test/inference" / test_dataset / "sem_seg_metrics.json"
         record["test_command"] = " ".join(run.test_command(test_dataset))
-        record["test"] = json.loads(results.read_text())
+        record["test"] = json.loads(results.read_text())["percent"]
     run.record.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(run.record) as temporary:
         Path(temporary).write_text(json.dumps(record, indent=1) + "\n")

@@ -13,10 +13,11 @@ from __future__ import annotations
 import argparse
 import sys
 
+import torch
 from detectron2.engine import default_argument_parser, launch
 
 from prolab_d2.engine import Trainer, prepare_run
-from prolab_d2.errors import exit_cleanly
+from prolab_d2.errors import ProLabError, exit_cleanly
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,6 +45,11 @@ def run(args: argparse.Namespace) -> None:
 @exit_cleanly
 def main(argv: list[str] | None = None) -> None:
     args = parser().parse_args(argv)
+    if args.num_gpus > max(torch.cuda.device_count(), 1):
+        raise ProLabError(
+            f"--num-gpus {args.num_gpus}, but this machine has {torch.cuda.device_count()}: ask "
+            "for fewer (without a GPU training runs on the CPU)"
+        )
     launch(
         run,
         args.num_gpus,

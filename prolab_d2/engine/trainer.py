@@ -101,7 +101,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
-        mapper = PropertyDatasetMapper(cfg, False)
+        mapper = PropertyDatasetMapper(cfg, False, dataset_name)
         return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
 
     @classmethod

@@ -52,11 +52,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         ProLabError: the optimiser has another name.
     """
     solver = cfg.SOLVER
-    multipliers = {
-        "backbone": solver.BACKBONE_MULTIPLIER,
-        "projection": solver.PROJECTION_MULTIPLIER,
-        "aux_projection": solver.PROJECTION_MULTIPLIER,
-    }
+    multipliers = {"backbone": solver.BACKBONE_MULTIPLIER}
     groups = parameter_groups(model, solver.BASE_LR, solver.WEIGHT_DECAY, multipliers)
     if solver.OPTIMIZER == "ADAMW":
         optimizer = maybe_add_gradient_clipping(cfg, torch.optim.AdamW)
