@@ -30,9 +30,10 @@ from prolab_d2.modeling.resized_length import SquaredLengths
 __all__ = ["LOSS_KINDS", "LossOptions", "banded_loss"]
 
 LOSS_KINDS = ("cosine", "bce", "mse")
-# Entries (P x K) of a band: few enough for the cache of the CPU cores, enough to fill a GPU.
-_BAND_ENTRIES = {"cpu": 2**18, "other": 2**26}
 _COSINE_EPS = 1e-8
+# Smaller activations change no result, but their squares are denormal numbers, with which a CPU
+# takes a hundred times as long.
+_SMALLEST_ACTIVATION = 1e-18
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class _Bands:
         self.logits = logits.permute(0, 2, 3, 1)  # (B, h, w, K)
         self.width = width
         self.temperature = options.temperature
-        self.compare = _COMPARE[options.kind]
+        self.kind = options.kind
         self.lengths = lengths
         self.gradient = None
         if need_gradient:
@@ -164,9 +165,8 @@ class _Bands:
         self.weights = targets.new_ones(len(self.targets))
         self.weights[-2:] = targets.new_tensor([options.count_unlabelled, 0])
 
-        default = _BAND_ENTRIES.get(logits.device.type, _BAND_ENTRIES["other"])
-        row_entries = self.blocks.padded * properties
-        self.band_rows = min(height, max(1, (options.band_entries or default) // row_entries))
+        entries = options.band_entries or _band_entries(logits.device)
+        self.band_rows = min(height, max(1, entries // (self.blocks.padded * properties)))
         # The matrices of all blocks of a band, (rows x blocks, c, s).
         across = self.blocks.matrix / (options.temperature or 1.0)
         self.across = across.repeat(self.band_rows, 1, 1)
@@ -210,8 +210,10 @@ class _Bands:
         torch.bmm(across, low, out=activations.view(-1, width, properties))
         if self.temperature is not None:
             activations.sigmoid_()
+            if self.kind != "bce":  # whose logarithm sees the difference
+                activations.clamp_(min=_SMALLEST_ACTIVATION)
         torch.index_select(self.targets, 0, rows.flatten(), out=targets)
-        values, slope, factor = self.compare(activations, targets, spare, self.ones)
+        values, slope, factor = _COMPARE[self.kind](activations, targets, spare, self.ones)
         losses.copy_(values.view_as(losses))
         if image.gradient is None:
             return
@@ -230,12 +232,19 @@ class _Bands:
         image.gradient[source].flatten(1).addmm_(down.T, low.view(len(rows), -1))
 
 
+def _band_entries(device: torch.device) -> int:
+    """P x K of a band: what fits the caches of the CPU cores, or enough to fill a GPU."""
+    if device.type == "cpu":
+        return 2**17 * max(2, torch.get_num_threads())
+    return 2**26
+
+
 def _compare_cosine(
     activations: Tensor, targets: Tensor, spare: Tensor, ones: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Minus the cosine, with the length at least 1e-8. `targets` are unit vectors or zero.
 
-    Like its siblings it takes (P, K) tensors and K ones, may overwrite `targets` and `spare`, and
+    Like its siblings it takes (P, K) tensors and K ones, may overwrite all but the ones, and
     returns the losses (P,) and two parts, (P, K) and (P,), whose product is the gradient with
     respect to the activations.
     """
@@ -268,6 +277,7 @@ def _compare_bce(
     chance = torch.sub(1, targets, out=spare).sub_(activations).abs_()
     losses = chance.log_().clamp_(min=-100).mv(ones).neg_()
     factor = torch.ones_like(losses)
+    activations.clamp_(min=_SMALLEST_ACTIVATION)
     # (activation - target) / (activation (1 - activation)), the divisor at least 1e-12.
     slope = torch.ops.aten.binary_cross_entropy_backward.grad_input(
         factor[:1], activations, targets, None, 0, grad_input=spare

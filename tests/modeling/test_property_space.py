@@ -82,8 +82,10 @@ class TestConstruction:
         )
         subprocess.run([sys.executable, "-c", code], check=True)
 
-    def test_the_package_has_nothing_else(self) -> None:
-        assert not hasattr(prolab_d2.modeling, "PropertySpaceX")
+    def test_the_segmentor_is_imported_on_demand(self) -> None:
+        pytest.importorskip("detectron2", reason="the segmentor is a Detectron2 model")
+        assert prolab_d2.modeling.PropertySegmentor.__name__ == "PropertySegmentor"
+        assert not hasattr(prolab_d2.modeling, "NoSuchName")
 
 
 class TestInference:
