@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader, build_detection_train_loader
-from detectron2.engine import DefaultTrainer, HookBase, hooks
+from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.utils import comm
 from torch import nn
@@ -82,6 +82,14 @@ class Trainer(DefaultTrainer):
             best = BestCheckpoint(self.checkpointer, cfg.TEST.BEST_METRIC, cfg.TEST.EVAL_PERIOD)
             built.insert(evaluation[-1] + 1, best)
         return built
+
+    # Detectron2 0.6 leaves the state of the optimiser out of its checkpoints; main does as here.
+    def state_dict(self) -> dict[str, Any]:
+        return {**TrainerBase.state_dict(self), "_trainer": self._trainer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        TrainerBase.load_state_dict(self, state)
+        self._trainer.load_state_dict(state["_trainer"])
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
