@@ -94,22 +94,28 @@ def call(command: Sequence[str], log: Path, threads: int) -> tuple[float, float]
 
 
 def read_history(metrics_file: Path) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
-    """Evaluations and losses from Detectron2's metrics.json; of repeated iterations the last."""
-    evaluations: dict[int, dict[str, float]] = {}
-    losses: dict[int, dict[str, float]] = {}
-    for line in metrics_file.read_text().splitlines():
-        entry = json.loads(line)
-        iteration = int(entry["iteration"]) + 1
-        if "sem_seg/mIoU" in entry:
-            evaluations[iteration] = {
-                "iteration": iteration,
-                **{key: round(entry[f"sem_seg/{key}"], 4) for key in METRICS},
-            }
-        if "total_loss" in entry:
-            losses[iteration] = {"iteration": iteration, "loss": round(entry["total_loss"], 5)}
+    """Evaluations and losses after so many iterations, from Detectron2's metrics.json.
+
+    Iterations that a resumed training has repeated count once.
+    """
+    entries = [json.loads(line) for line in metrics_file.read_text().splitlines()]
+    losses = {
+        entry["iteration"] + 1: round(entry["total_loss"], 5)
+        for entry in entries
+        if "total_loss" in entry
+    }
+    # The evaluation after the last iteration is logged under a number one higher.
+    last = max(losses)
+    evaluations = {
+        min(entry["iteration"] + 1, last): {
+            key: round(entry[f"sem_seg/{key}"], 4) for key in METRICS
+        }
+        for entry in entries
+        if "sem_seg/mIoU" in entry
+    }
     return (
-        [evaluations[key] for key in sorted(evaluations)],
-        [losses[key] for key in sorted(losses)],
+        [{"iteration": key, **evaluations[key]} for key in sorted(evaluations)],
+        [{"iteration": key, "loss": losses[key]} for key in sorted(losses)],
     )
 
 

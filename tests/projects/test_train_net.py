@@ -99,7 +99,7 @@ def test_resuming_continues_with_optimiser_and_best_value(run: Run, tmp_path: Pa
     iterations = [
         json.loads(line)["iteration"] for line in (output / "metrics.json").read_text().splitlines()
     ]
-    assert iterations[-1] == 3
+    assert iterations[-1] == 4
 
 
 def test_the_same_seed_gives_the_same_numbers(run: Run, tmp_path: Path) -> None:
@@ -132,7 +132,8 @@ def process(rank):
     sys.path.insert(0, {str(PROGRAM.parent)!r})
     import train_net
     train_net.run(train_net.parser().parse_args(
-        ["--config-file", {str(config)!r}, "--dataset", {str(tiny_dataset_folder)!r}]))
+        ["--config-file", {str(config)!r}, "--dataset", {str(tiny_dataset_folder)!r},
+         "SOLVER.IMS_PER_BATCH", "4"]))
 
 if __name__ == "__main__":
     mp.spawn(process, nprocs=2)
@@ -145,7 +146,7 @@ if __name__ == "__main__":
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
     assert (tmp_path / "output/model_best.pth").is_file()
     last = json.loads((tmp_path / "output/metrics.json").read_text().splitlines()[-1])
-    assert last["iteration"] == 1 and "sem_seg/mIoU" in last
+    assert last["iteration"] == 2 and "sem_seg/mIoU" in last
 
 
 def test_corrupt_image(
