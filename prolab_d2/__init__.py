@@ -6,6 +6,7 @@ loaded at first use.
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["LabelSpace", "Predictor", "ProLabError", "Property", "add_prolab_config"]
 
 _LAZY = {"add_prolab_config": "prolab_d2.config", "Predictor": "prolab_d2.predictor"}
+
+# Importing Detectron2 with a recent torch prints this; it tells users nothing they could act on.
+warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated", FutureWarning)
 
 
 def __getattr__(name: str) -> Any:

@@ -83,7 +83,7 @@ class GoldenArrays(Mapping[str, np.ndarray]):
 def assert_close(
     actual: Any, expected: Any, *, rtol: float, noise: float = 0.0, what: str = ""
 ) -> None:
-    """|actual - expected| <= max(rtol x largest |expected|, 10 x the noise stored with the case)."""
+    """|actual - expected| <= max(rtol x largest |expected|, 10 x noise stored with the case)."""
     actual = np.asarray(actual, dtype=np.float64)
     expected = np.asarray(expected, dtype=np.float64)
     assert actual.shape == expected.shape, f"{what}: shape {actual.shape} != {expected.shape}"

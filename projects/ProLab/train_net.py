@@ -13,22 +13,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-import torch
-from detectron2.engine import default_argument_parser, launch
-
-from prolab_d2.engine import Trainer, prepare_run
-from prolab_d2.errors import ProLabError, exit_cleanly
-
-
-def parser() -> argparse.ArgumentParser:
-    """Detectron2's options and `--dataset`."""
-    result = default_argument_parser(epilog=__doc__)
-    result.add_argument(
-        "--dataset",
-        metavar="FOLDER",
-        help="train and evaluate on images/<split>, annotations/<split> and categories.txt there",
-    )
-    return result
+from prolab_d2.engine import Trainer, argument_parser, launch, prepare_run
+from prolab_d2.errors import exit_cleanly
 
 
 def run(args: argparse.Namespace) -> None:
@@ -44,20 +30,7 @@ def run(args: argparse.Namespace) -> None:
 
 @exit_cleanly
 def main(argv: list[str] | None = None) -> None:
-    args = parser().parse_args(argv)
-    if args.num_gpus > max(torch.cuda.device_count(), 1):
-        raise ProLabError(
-            f"--num-gpus {args.num_gpus}, but this machine has {torch.cuda.device_count()}: ask "
-            "for fewer (without a GPU training runs on the CPU)"
-        )
-    launch(
-        run,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(args,),
-    )
+    launch(run, argument_parser(__doc__).parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -137,14 +136,14 @@ def prepare_run(args: Namespace) -> CfgNode:
     check_writable(cfg.OUTPUT_DIR)
     if args.eval_only and not cfg.MODEL.WEIGHTS:
         raise ProLabError("--eval-only needs a checkpoint: add MODEL.WEIGHTS FILE")
+    no_gpu_for_amp = cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu"
+    if no_gpu_for_amp:
+        cfg.SOLVER.AMP.ENABLED = False
     cfg.freeze()
-    _avoid_thread_clash(cfg)
     default_setup(cfg, args)
+    if no_gpu_for_amp:
+        logging.getLogger("detectron2").warning(
+            "no GPU: SOLVER.AMP.ENABLED is ignored, training runs in float32"
+        )
     logging.getLogger("detectron2.engine.train_loop").addFilter(_NoUserErrorTracebacks())
     return cfg
-
-
-def _avoid_thread_clash(cfg: CfgNode) -> None:
-    """Leaves OpenCV one thread: the data loader's workers already use every core."""
-    if cfg.DATALOADER.NUM_WORKERS > 0:
-        os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")

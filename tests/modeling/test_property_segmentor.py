@@ -100,7 +100,7 @@ def test_scores_come_from_activations_and_signatures(tiny_cfg: CfgNode) -> None:
     result = model([one])[0]
     activations, units = result["properties"], result["unit_activations"]
     assert activations.shape == units.shape == (12, 16, 24)
-    assert 0 <= activations.min() and activations.max() <= 1
+    assert activations.min() >= 0 and activations.max() <= 1
     expected = F.normalize(activations, dim=0)
     assert torch.allclose(units, expected, atol=1e-5)
     rows = F.normalize(torch.from_numpy(model.label_space.signatures).float(), dim=1)

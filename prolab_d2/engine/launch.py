@@ -1,0 +1,47 @@
+"""Command line and processes of a training."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import torch
+from detectron2.engine import default_argument_parser
+from detectron2.engine import launch as launch_detectron2
+
+from prolab_d2.errors import ProLabError
+
+__all__ = ["argument_parser", "launch"]
+
+
+def argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
+    """Detectron2's options (--config-file, --resume, --eval-only, ...) and `--dataset`."""
+    parser = default_argument_parser(epilog=epilog)
+    parser.add_argument(
+        "--dataset",
+        metavar="FOLDER",
+        help="train and evaluate on images/<split>, annotations/<split> and categories.txt there",
+    )
+    return parser
+
+
+def launch(run: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
+    """Calls `run(args)` in this process, or in one process for each GPU of --num-gpus.
+
+    Raises:
+        ProLabError: more GPUs asked for than there are.
+    """
+    available = torch.cuda.device_count()
+    if args.num_gpus > max(available, 1):
+        raise ProLabError(
+            f"--num-gpus {args.num_gpus}, but this machine has {available}: ask for fewer (without "
+            "a GPU training runs on the CPU)"
+        )
+    launch_detectron2(
+        run,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(args,),
+    )
