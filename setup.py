@@ -27,7 +27,7 @@ REQUIREMENTS = [
     # wants the demo's window puts opencv-python in its place.
     "opencv-python-headless>=4.7",
     "Pillow>=9.4",
-    "PyYAML>=5.4",
+    "PyYAML>=6.0",
     "safetensors>=0.4",
     "tabulate>=0.8.9",
     "tensorboard>=2.10",
