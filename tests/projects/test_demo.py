@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from projects.ProLab import demo
 from tests.conftest import make_tiny_cfg, save_tiny_checkpoint, tiny_scene
-
-SCRIPT = Path(__file__).resolve().parents[2] / "projects/ProLab/demo.py"
-
-
-@pytest.fixture(scope="module")
-def demo() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("prolab_demo", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["prolab_demo"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -64,9 +51,7 @@ def size(path: Path) -> tuple[int, int]:
         return picture.size
 
 
-def test_one_image_becomes_one_overlay(
-    demo: ModuleType, tiny_checkpoint: Path, photos: Path, tmp_path: Path
-) -> None:
+def test_one_image_becomes_one_overlay(tiny_checkpoint: Path, photos: Path, tmp_path: Path) -> None:
     output = tmp_path / "new" / "overlay.png"
     image = str(photos / "a.png")
     args = ["--weights", str(tiny_checkpoint), "--input", image, "--output", str(output)]
@@ -76,7 +61,6 @@ def test_one_image_becomes_one_overlay(
 
 
 def test_a_folder_becomes_a_folder_of_the_same_names(
-    demo: ModuleType,
     tiny_checkpoint: Path,
     photos: Path,
     tmp_path: Path,
@@ -91,7 +75,7 @@ def test_a_folder_becomes_a_folder_of_the_same_names(
 
 
 def test_patterns_and_paths_can_be_mixed(
-    demo: ModuleType, tiny_checkpoint: Path, photos: Path, tmp_path: Path
+    tiny_checkpoint: Path, photos: Path, tmp_path: Path
 ) -> None:
     inputs = [str(photos / "*.png"), str(photos / "b.JPG")]
     args = ["--weights", str(tiny_checkpoint), "--input", *inputs, "--output", str(tmp_path / "o/")]
@@ -100,7 +84,6 @@ def test_patterns_and_paths_can_be_mixed(
 
 
 def test_weights_and_config_as_in_detectron2s_own_demo(
-    demo: ModuleType,
     tiny_checkpoint: Path,
     tiny_label_space_folder: Path,
     photos: Path,
@@ -116,7 +99,6 @@ def test_weights_and_config_as_in_detectron2s_own_demo(
 
 
 def test_explanation_is_printed_and_drawn(
-    demo: ModuleType,
     tiny_checkpoint: Path,
     photos: Path,
     tmp_path: Path,
@@ -133,7 +115,7 @@ def test_explanation_is_printed_and_drawn(
 
 @pytest.mark.parametrize("suffix", [".avi", ".mp4"])
 def test_a_video_becomes_a_video_of_the_same_size_and_length(
-    demo: ModuleType, tiny_checkpoint: Path, video: Path, tmp_path: Path, suffix: str
+    tiny_checkpoint: Path, video: Path, tmp_path: Path, suffix: str
 ) -> None:
     output = tmp_path / "out" / f"overlay{suffix}"
     args = ["--weights", str(tiny_checkpoint), "--video-input", str(video)]
@@ -151,7 +133,7 @@ def test_a_video_becomes_a_video_of_the_same_size_and_length(
 
 
 def test_a_video_into_a_folder_keeps_its_name(
-    demo: ModuleType, tiny_checkpoint: Path, video: Path, tmp_path: Path
+    tiny_checkpoint: Path, video: Path, tmp_path: Path
 ) -> None:
     args = ["--weights", str(tiny_checkpoint), "--video-input", str(video)]
     assert demo.main([*args, "--output", str(tmp_path / "out")]) == 0
@@ -159,7 +141,6 @@ def test_a_video_into_a_folder_keeps_its_name(
 
 
 def test_pictures_are_shown_in_a_window_until_escape(
-    demo: ModuleType,
     tiny_checkpoint: Path,
     photos: Path,
     video: Path,
@@ -178,7 +159,6 @@ def test_pictures_are_shown_in_a_window_until_escape(
 
 
 def test_without_display_and_output_the_demo_says_what_to_do(
-    demo: ModuleType,
     tiny_checkpoint: Path,
     photos: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -192,7 +172,6 @@ def test_without_display_and_output_the_demo_says_what_to_do(
 
 
 def test_an_opencv_without_windows_is_one_sentence(
-    demo: ModuleType,
     tiny_checkpoint: Path,
     photos: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -208,7 +187,6 @@ def test_an_opencv_without_windows_is_one_sentence(
 
 
 def test_a_broken_image_is_reported_and_the_others_are_done(
-    demo: ModuleType,
     tiny_checkpoint: Path,
     photos: Path,
     tmp_path: Path,
@@ -228,7 +206,6 @@ def test_a_broken_image_is_reported_and_the_others_are_done(
 
 
 def test_a_single_broken_image_is_one_sentence(
-    demo: ModuleType,
     tiny_checkpoint: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -242,7 +219,6 @@ def test_a_single_broken_image_is_one_sentence(
 
 @pytest.mark.parametrize("name", ["*.gif", "missing.png", "empty"])
 def test_input_that_stands_for_no_image_is_one_sentence(
-    demo: ModuleType,
     tiny_checkpoint: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -255,7 +231,6 @@ def test_input_that_stands_for_no_image_is_one_sentence(
 
 
 def test_a_pixel_outside_the_image_is_one_sentence_and_overwrites_nothing(
-    demo: ModuleType,
     tiny_checkpoint: Path,
     photos: Path,
     tmp_path: Path,
@@ -271,7 +246,7 @@ def test_a_pixel_outside_the_image_is_one_sentence_and_overwrites_nothing(
 
 @pytest.mark.parametrize("text", ["40", "4,5,6", "a,b", "1.5,2"])
 def test_a_pixel_that_cannot_be_read_is_refused(
-    demo: ModuleType, capsys: pytest.CaptureFixture[str], text: str
+    capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
     with pytest.raises(SystemExit) as raised:
         demo.main(["--input", "a.png", "--explain", text])
@@ -289,7 +264,6 @@ def test_a_pixel_that_cannot_be_read_is_refused(
     ],
 )
 def test_output_that_cannot_be_written_is_one_sentence(
-    demo: ModuleType,
     tiny_checkpoint: Path,
     photos: Path,
     tmp_path: Path,
@@ -307,7 +281,6 @@ def test_output_that_cannot_be_written_is_one_sentence(
 
 
 def test_two_images_of_one_name_do_not_overwrite_each_other(
-    demo: ModuleType,
     tiny_checkpoint: Path,
     photos: Path,
     tmp_path: Path,
@@ -320,7 +293,6 @@ def test_two_images_of_one_name_do_not_overwrite_each_other(
 
 
 def test_videos_that_cannot_be_used_are_one_sentence(
-    demo: ModuleType,
     tiny_checkpoint: Path,
     video: Path,
     tmp_path: Path,
@@ -344,7 +316,6 @@ def test_videos_that_cannot_be_used_are_one_sentence(
 
 
 def test_weights_that_cannot_be_used_are_one_sentence(
-    demo: ModuleType,
     tiny_label_space_folder: Path,
     photos: Path,
     tmp_path: Path,
@@ -364,9 +335,7 @@ def test_weights_that_cannot_be_used_are_one_sentence(
     assert demo.main([*start, *category]) == 0
 
 
-def test_an_interrupt_keeps_the_video_of_a_webcam(
-    demo: ModuleType, tmp_path: Path, tiny_checkpoint: Path
-) -> None:
+def test_an_interrupt_keeps_the_video_of_a_webcam(tmp_path: Path, tiny_checkpoint: Path) -> None:
     def interrupted():
         yield from [np.zeros((64, 80, 3), dtype=np.uint8)] * 3
         raise KeyboardInterrupt
@@ -378,7 +347,7 @@ def test_an_interrupt_keeps_the_video_of_a_webcam(
         demo.write_video(tmp_path / "video.avi", interrupted(), 10.0, (80, 64), endless=False)
 
 
-def test_help_has_an_example_to_paste(demo: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_has_an_example_to_paste(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
         demo.main(["--help"])
     assert raised.value.code == 0

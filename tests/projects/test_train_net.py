@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import os
@@ -17,24 +16,15 @@ import torch
 from detectron2.config import CfgNode
 from PIL import Image
 
+from projects.ProLab.train_net import main
 from tests.golden import REPOSITORY
 
 PROGRAM = REPOSITORY / "projects/ProLab/train_net.py"
 Run = Callable[..., int]
 
 
-@pytest.fixture(scope="module")
-def main() -> Callable[[list[str]], int]:
-    spec = importlib.util.spec_from_file_location("train_net", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
-
-
 @pytest.fixture
-def run(
-    main: Callable[[list[str]], int], tiny_cfg: CfgNode, tiny_dataset_folder: Path, tmp_path: Path
-) -> Iterator[Run]:
+def run(tiny_cfg: CfgNode, tiny_dataset_folder: Path, tmp_path: Path) -> Iterator[Run]:
     """Runs the program with the tiny config and data set, and more arguments."""
     config = tmp_path / "tiny.yaml"
     config.write_text(tiny_cfg.dump())
@@ -235,9 +225,7 @@ def test_bad_settings(
     assert words in error_line(capsys)
 
 
-def test_unknown_key_in_a_file(
-    main: Callable[[list[str]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unknown_key_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "typo.yaml").write_text("VERSION: 2\nMODEL:\n  PROLAB:\n    TEMPRATURE: 1.0\n")
     assert main(["--config-file", str(tmp_path / "typo.yaml")]) == 2
     line = error_line(capsys)
@@ -252,17 +240,13 @@ def test_mixed_precision_without_gpu_trains_in_float32(
     assert (tmp_path / "output/model_final.pth").is_file()
 
 
-def test_missing_config(
-    main: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_config(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--config-file", "camvid/none.yaml"]) == 2
     line = error_line(capsys)
     assert "camvid/none.yaml" in line and "camvid/lite0_property.yaml" in line
 
 
-def test_missing_dataset_folder(
-    main: Callable[[list[str]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_dataset_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--config-file", "camvid/lite0_property", "--dataset", str(tmp_path / "no")]) == 2
     assert str(tmp_path / "no") in error_line(capsys)
 

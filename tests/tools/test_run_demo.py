@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,38 +11,27 @@ from PIL import Image
 
 from prolab_d2 import LabelSpace
 from prolab_d2.data import LabelIds
-from tests.golden import REPOSITORY
+from tools import run_demo
 
 
-@pytest.fixture(scope="module")
-def run_demo() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("run_demo", REPOSITORY / "tools/run_demo.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["run_demo"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def sample(run_demo: ModuleType, truth: np.ndarray, labels: np.ndarray) -> object:
+def sample(truth: np.ndarray, labels: np.ndarray) -> object:
     return run_demo.Sample("name", truth, SimpleNamespace(labels=labels))
 
 
-def test_the_explained_pixel_lies_deep_inside_a_rare_region_that_is_right(
-    run_demo: ModuleType,
-) -> None:
+def test_the_explained_pixel_lies_deep_inside_a_rare_region_that_is_right() -> None:
     truth = np.zeros((60, 80), dtype=np.int64)
     truth[10:31, 20:41] = 2
     truth[50:54, 10:14] = 1
     labels = truth.copy()
     labels[50:54, 10:14] = 0  # category 1 is not found
-    case = sample(run_demo, truth, labels)
+    case = sample(truth, labels)
     assert run_demo.pick_pixel(case, set(), [1, 2, 0]) == (30, 20, 2)
     assert run_demo.pick_pixel(case, {2}, [1, 2, 0])[2] == 0
     # When everything was explained before, the rarest comes again.
     assert run_demo.pick_pixel(case, {0, 2}, [1, 2, 0])[2] == 2
 
 
-def test_images_come_from_all_parts_of_the_data_set(run_demo: ModuleType, tmp_path: Path) -> None:
+def test_images_come_from_all_parts_of_the_data_set(tmp_path: Path) -> None:
     entries = []
     for i, categories in enumerate((1, 4, 3, 2, 2, 3)):
         mask = np.arange(categories, dtype=np.uint8).repeat(10)[None].repeat(8, axis=0)
@@ -56,15 +43,13 @@ def test_images_come_from_all_parts_of_the_data_set(run_demo: ModuleType, tmp_pa
     assert len(run_demo.richest_entries(entries, label_ids, 50)) == 6
 
 
-def test_a_prediction_that_is_wrong_everywhere_is_explained_in_its_middle(
-    run_demo: ModuleType,
-) -> None:
+def test_a_prediction_that_is_wrong_everywhere_is_explained_in_its_middle() -> None:
     truth = np.zeros((60, 80), dtype=np.int64)
-    case = sample(run_demo, truth, truth + 1)
+    case = sample(truth, truth + 1)
     assert run_demo.pick_pixel(case, set(), [0, 1]) == (40, 30, 1)
 
 
-def test_summary_shows_times_metrics_and_the_next_command(run_demo: ModuleType) -> None:
+def test_summary_shows_times_metrics_and_the_next_command() -> None:
     metrics = {
         "data_set": "tiny_sem_seg_val",
         "images": 2,
@@ -81,7 +66,6 @@ def test_summary_shows_times_metrics_and_the_next_command(run_demo: ModuleType) 
 
 @pytest.mark.slow
 def test_the_whole_path_on_a_tiny_data_set_and_again(
-    run_demo: ModuleType,
     tiny_cfg: CfgNode,
     tiny_dataset_folder: Path,
     tiny_label_space: LabelSpace,
@@ -114,9 +98,7 @@ def test_the_whole_path_on_a_tiny_data_set_and_again(
     assert (output / "model_final.pth").stat().st_mtime_ns == before
 
 
-def test_bad_options_are_one_sentence(
-    run_demo: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_options_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("kept")
     for args, words in (
         (["--pictures", "0"], "--pictures 0"),
