@@ -121,22 +121,6 @@ def check_writable(folder: str | os.PathLike[str]) -> None:
         raise _cannot_write(Path(folder), error) from error
 
 
-def require_writable(path: str | os.PathLike[str]) -> None:
-    """Fails now when a file or folder `path` could not be written after long work.
-
-    Raises:
-        ProLabError: the place cannot be written to.
-    """
-    probe = Path(path) / "probe" if os.path.isdir(path) else Path(path)
-    _make_parent(probe)
-    temporary = _temporary_sibling(probe)
-    try:
-        temporary.touch(exist_ok=False)
-        temporary.unlink()
-    except OSError as error:
-        raise _cannot_write(Path(path), error) from error
-
-
 def remove_leftovers(folder: str | os.PathLike[str]) -> int:
     """Removes what killed writers have left in `folder`, and returns how many entries that were.
 

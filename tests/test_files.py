@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from prolab_d2 import ProLabError
-from prolab_d2.files import atomic_folder, atomic_path, remove_leftovers, require_writable
+from prolab_d2.files import atomic_folder, atomic_path, check_writable, remove_leftovers
 from tests.golden import REPOSITORY
 
 
@@ -51,7 +51,7 @@ def test_an_unwritable_place_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "file" / "x", tmp_path / "file" / "x" / "y"):
         with pytest.raises(ProLabError, match="cannot write .*: choose another"):
-            require_writable(path)
+            check_writable(path)
         with pytest.raises(ProLabError, match="cannot write"), atomic_path(path):
             pytest.fail("the block must not run")
         with pytest.raises(ProLabError, match="cannot write"), atomic_folder(path):
@@ -107,8 +107,8 @@ def test_a_failing_block_leaves_no_folder(tmp_path: Path) -> None:
 
 
 def test_checking_a_place_leaves_nothing_behind(tmp_path: Path) -> None:
-    require_writable(tmp_path / "new" / "file")
-    require_writable(tmp_path)
+    check_writable(tmp_path / "new" / "folder")
+    check_writable(tmp_path)
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prolab_d2.errors import ProLabError, exit_cleanly
-from prolab_d2.files import require_writable
+from prolab_d2.files import check_writable
 from prolab_d2.label_space import (
     LabelSpace,
     SentenceEncoder,
@@ -78,7 +78,7 @@ def check_output(output: Path, overwrite: bool) -> None:
         )
     if output.exists() and not output.is_dir():
         raise ProLabError(f"--output {output} is a file: choose another folder")
-    require_writable(output)
+    check_writable(output if output.is_dir() else output.parent)
 
 
 def check_confusion(space: LabelSpace) -> None:

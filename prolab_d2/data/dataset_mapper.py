@@ -16,7 +16,6 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
 from torch import Tensor
-from torch.utils.data import get_worker_info
 
 from prolab_d2.data.augmentation import build_augmentations
 from prolab_d2.data.property_targets import make_property_targets
@@ -66,6 +65,9 @@ class PropertyDatasetMapper:
                 f"{label_ids.num_categories}, MODEL.PROLAB.LABEL_SPACE: choose the label space "
                 "that was built for this data set"
             )
+        # Before the loader forks its workers: OpenCV's threads do not survive a fork, a worker that
+        # calls them waits for ever. Workers are processes and keep the cores busy anyway.
+        cv2.setNumThreads(0)
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
         self.label_ids = label_ids
@@ -108,7 +110,6 @@ class PropertyDatasetMapper:
         Raises:
             ProLabError: a file is missing, damaged, of a wrong size, or holds an unknown label.
         """
-        _use_one_thread_in_workers()
         sample = copy.deepcopy(dataset_dict)
         image = read_image(sample["file_name"], self.image_format)
         height, width = image.shape[:2]
@@ -139,12 +140,6 @@ class PropertyDatasetMapper:
                     sample["sem_seg"], self.signatures, self.label_ids.ignore_label
                 )
         return sample
-
-
-def _use_one_thread_in_workers() -> None:
-    """A loader worker is one of several processes: threads of OpenCV would only compete."""
-    if get_worker_info() is not None and cv2.getNumThreads() > 1:
-        cv2.setNumThreads(1)
 
 
 def _check_size(sample: dict[str, Any], height: int, width: int) -> None:
