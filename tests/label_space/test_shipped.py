@@ -82,6 +82,19 @@ def test_no_sentence_fits_every_category(name: str) -> None:
 
 
 @every_label_space
+def test_the_readme_states_the_figures(name: str) -> None:
+    seen = summarize(LabelSpace.load(name))
+    row = (
+        f"| `{name}` | {seen.categories} | {seen.sentences} | {seen.properties} "
+        f"| {seen.properties_per_category:.2f} "
+        f"({seen.fewest_properties} to {seen.most_properties}) "
+        f"| {seen.categories_per_property:.2f} | {seen.properties - seen.shared_properties} "
+        f"| {', '.join(seen.closest)} ({seen.closest_distance:.3f}) |"
+    )
+    assert row in (resource_folder("label_spaces") / "README.md").read_text("utf-8").splitlines()
+
+
+@every_label_space
 def test_no_name_of_a_machine_is_in_it(name: str) -> None:
     text = (folder_of(name) / "label_space.json").read_text("utf-8")
     record = json.loads(text)["provenance"]
