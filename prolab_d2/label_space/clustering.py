@@ -62,9 +62,15 @@ def cluster(embeddings: Any, k: int, method: str = "kmeans", seed: int = 0) -> C
 
 
 def _kmeans(embeddings: np.ndarray, k: int, seed: int) -> Clusters:
-    from sklearn.cluster import KMeans
-    from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits
+    try:
+        from sklearn.cluster import KMeans
+        from sklearn.exceptions import ConvergenceWarning
+        from threadpoolctl import threadpool_limits
+    except ImportError as error:
+        raise ProLabError(
+            "clustering needs scikit-learn, which is not installed: "
+            "run pip install 'prolab_d2[label-space]'"
+        ) from error
 
     # One thread: several times faster on a busy machine, and the labels are the same.
     with threadpool_limits(1), warnings.catch_warnings():

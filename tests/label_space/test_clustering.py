@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,12 @@ def test_equal_sentences_from_two_batches_count_once() -> None:
     points = np.concatenate([blobs(3, 1), blobs(3, 1) + 1e-6])
     with pytest.raises(ProLabError, match="of 3 different sentences"):
         cluster(points, 4)
+
+
+def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
+    with pytest.raises(ProLabError, match=r"needs scikit-learn, .* 'prolab_d2\[label-space\]'"):
+        cluster(blobs(2, 2), 2)
 
 
 @pytest.mark.parametrize("points", [np.zeros(3), np.zeros((0, 4)), [[np.nan, 1.0], [1.0, 2.0]]])
