@@ -129,7 +129,7 @@ def house(kit: Kit, width: float, depth: float) -> None:
 def fence(kit: Kit, length: float) -> None:
     """A fence along x, its middle at the origin: boards, ribbed metal, or bricks with pillars."""
     kind = kit.choose(("boards", "sheet", "wall"), (0.45, 0.3, 0.25))
-    height = kit.rng.uniform(1.1, 1.7)
+    height = kit.rng.uniform(1.2, 1.75)
     if kind == "boards":
         name = kit.choose(("brown", "green", "white", "blue"), (0.45, 0.25, 0.2, 0.1))
         colour = kit.palette.colour("wood" if name == "brown" else name)

@@ -23,7 +23,7 @@ def person(kit: Kit) -> None:
     trousers = Surface(Finish.GRAIN, kit.palette.colour(lower) * 0.8, numbers=(0.12,))
     skin = Surface(Finish.PLAIN, kit.palette.colour("skin"))
     hair = Surface(Finish.PLAIN, kit.palette.colour("hair"))
-    size = rng.uniform(0.98, 1.14)
+    size = rng.uniform(1.02, 1.18)
     stride = rng.uniform(-0.26, 0.26)
     hip, shoulder = 0.88 * size, 1.46 * size
     skirt = kit.chance(0.25)

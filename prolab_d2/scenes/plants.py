@@ -77,7 +77,7 @@ def hedge(kit: Kit, length: float) -> None:
         form="row of balls" if round_ else "band",
         orientation="horizontal",
     )
-    height = rng.uniform(0.9, 1.6)
+    height = rng.uniform(1.2, 1.7)
     if not round_:
         deep = rng.uniform(0.7, 1.0)
         model.add(instance, box((length, height, deep)), leaves)

@@ -11,9 +11,10 @@ import numpy as np
 
 from prolab_d2.errors import ProLabError
 from prolab_d2.scenes.kit import Kit
-from prolab_d2.scenes.layout import Plan, build_street, plan_street
+from prolab_d2.scenes.layout import build_street
 from prolab_d2.scenes.model import Model
 from prolab_d2.scenes.palette import CATEGORIES, SPLITS, UNLABELLED, Palette
+from prolab_d2.scenes.plan import Plan, plan_street
 from prolab_d2.scenes.raster import Hits, View
 from prolab_d2.scenes.render import SAMPLES, Sun, camera, render
 
@@ -22,7 +23,7 @@ __all__ = ["SIZE", "Scene", "draw_scene"]
 SIZE = (192, 256)
 """Height and width of the pictures of the data set."""
 
-_SMALLEST = 20
+_SMALLEST = 24
 """Instances that show fewer pixels than this are left without a label."""
 
 
@@ -110,10 +111,10 @@ def _eye(rng: np.random.Generator, plan: Plan, size: tuple[int, int]) -> View:
         turn = -6.0 * side
     return camera(
         position=(x, float(rng.uniform(1.6, 3.0)), 0.0),
-        yaw=np.deg2rad(turn + rng.uniform(-16, 16)),
+        yaw=np.deg2rad(turn + rng.uniform(-24, 24)),
         pitch=np.deg2rad(rng.uniform(-7, 1)),
         roll=np.deg2rad(rng.uniform(-1.5, 1.5)),
-        field_of_view=np.deg2rad(rng.uniform(52, 66)),
+        field_of_view=np.deg2rad(rng.uniform(48, 62)),
         size=(size[0] * SAMPLES, size[1] * SAMPLES),
     )
 
@@ -148,11 +149,8 @@ def _labels(
     corners = [fine[i::SAMPLES, j::SAMPLES] for i in range(SAMPLES) for j in range(SAMPLES)]
     blocks = np.stack(corners, axis=-1)
     labels = table[blocks]
-    # A category with more than half of the samples holds the middle one after sorting.
-    mask = np.sort(labels, axis=-1)[..., labels.shape[-1] // 2]
-    votes = labels == mask[..., None]
-    agreed = votes.sum(axis=-1) > labels.shape[-1] // 2
-    instances = np.take_along_axis(blocks, votes.argmax(axis=-1)[..., None], axis=-1)[..., 0]
+    mask, instances = labels[..., 0].copy(), blocks[..., 0].copy()
+    agreed = (labels == mask[..., None]).all(axis=-1)
     area = np.bincount(instances[agreed].ravel(), minlength=len(table))
     known = agreed & (mask != UNLABELLED) & (area[instances] >= _SMALLEST)
     unknown = ~known

@@ -26,15 +26,15 @@ _FORMS = {"ring": "round", "disc": "round", "triangle": "triangular", "diamond":
 def sign(kit: Kit) -> None:
     """A plate that faces -z, grey behind, on a post; the post is a thing of its own (a pole)."""
     kind = kit.choose((*_PLATES, "board"), (0.2, 0.2, 0.2, 0.15, 0.25))
-    height = kit.rng.uniform(2.3, 2.8)
+    height = kit.rng.uniform(2.3, 2.7)
     low = height - 0.5
     post_name = kit.choose(("grey", "white", "black"), (0.6, 0.2, 0.2))
     post = kit.model.instance(
         "pole", colour=post_name, material="metal", form="post", orientation="upright"
     )
     metal = Surface(Finish.SHEET, kit.palette.colour(post_name), numbers=(9.0,))
-    shaft = cylinder(0.12, low, sides=8)
-    kit.model.add_round(post, shaft, metal, (0, 0, 0), (0.12, np.inf, 0.12))
+    shaft = cylinder(0.14, low, sides=8)
+    kit.model.add_round(post, shaft, metal, (0, 0, 0), (0.14, np.inf, 0.14))
     colours = _PLATES[kind][0] if kind in _PLATES else ("blue", "green", "yellow", "red", "white")
     name = kit.choose(colours)
     instance = kit.model.instance(
@@ -54,7 +54,7 @@ def sign(kit: Kit) -> None:
 
 def _board(kit: Kit, instance: int, low: float, face: Surface, mark: Surface) -> None:
     """A wide board with two lines of writing."""
-    wide, tall = kit.rng.uniform(1.4, 2.2), kit.rng.uniform(0.9, 1.2)
+    wide, tall = kit.rng.uniform(1.6, 2.4), kit.rng.uniform(1.0, 1.3)
     slab = box((wide, tall, 0.08), (0, low, -0.12))
     back = Surface(Finish.SHEET, kit.palette.colour("grey"), numbers=(9.0,))
     kit.model.add(instance, np.delete(slab, 2, axis=0), _WHITE)
@@ -70,7 +70,7 @@ def _plate(kit: Kit, instance: int, kind: str, height: float, face: Surface, mar
     """A round, triangular or square plate with a rim and a symbol."""
     _, corners, first, inner = _PLATES[kind]
     angle = first + np.arange(corners) * (2 * np.pi / corners)
-    outline = np.stack([np.cos(angle), np.sin(angle)], axis=1) * (0.74 if corners == 3 else 0.62)
+    outline = np.stack([np.cos(angle), np.sin(angle)], axis=1) * (0.86 if corners == 3 else 0.70)
     red = Surface(Finish.PLAIN, kit.palette.colour("red"))
     back = Surface(Finish.SHEET, kit.palette.colour("grey"), numbers=(9.0,))
     slab = extrusion(outline, 0.07, (0, height, -0.12))

@@ -17,8 +17,8 @@ def _post(kit: Kit, instance: int, height: float, radius: float, paint: Surface)
     kit.model.add(instance, cylinder(radius * 1.7, 0.5, top_radius=radius * 1.3, sides=8), paint)
 
 
-def pole(kit: Kit) -> None:
-    """A lamp post with an arm towards +x, a globe lamp, or a traffic light."""
+def pole(kit: Kit, side: int) -> None:
+    """A lamp post with an arm to one side (-1 left, 1 right), a globe lamp, or a traffic light."""
     rng, model = kit.rng, kit.model
     kind = kit.choose(("arm", "globe", "traffic light"), (0.4, 0.3, 0.3))
     name = kit.choose(("grey", "green", "black", "white", "blue"), (0.4, 0.2, 0.2, 0.1, 0.1))
@@ -29,20 +29,20 @@ def pole(kit: Kit) -> None:
     lamp = Surface(Finish.GLOW, np.array((0.95, 0.90, 0.72)))
     if kind == "arm":
         height = rng.uniform(4.6, 6.0)
-        _post(kit, instance, height, 0.15, paint)
-        model.add(instance, box((1.7, 0.15, 0.16), (0.75, height - 0.12, 0)), paint)
-        model.add(instance, box((0.85, 0.18, 0.34), (1.5, height - 0.05, 0)), paint)
-        model.add(instance, box((0.7, 0.05, 0.26), (1.5, height - 0.1, 0)), lamp)
+        _post(kit, instance, height, 0.18, paint)
+        model.add(instance, box((1.7, 0.15, 0.16), (0.75 * side, height - 0.12, 0)), paint)
+        model.add(instance, box((0.85, 0.18, 0.34), (1.5 * side, height - 0.05, 0)), paint)
+        model.add(instance, box((0.7, 0.05, 0.26), (1.5 * side, height - 0.1, 0)), lamp)
     elif kind == "globe":
         height = rng.uniform(3.2, 4.0)
-        _post(kit, instance, height, 0.14, paint)
+        _post(kit, instance, height, 0.17, paint)
         at = (0.0, height + 0.22, 0.0)
         radii = (0.32, 0.32, 0.32)
         model.add_round(instance, ellipsoid(radii, at, 10, 7), lamp, at, radii)
         model.add(instance, cylinder(0.26, 0.14, (0, height + 0.42, 0), 0.06, 8), paint)
     else:
         height = rng.uniform(2.5, 3.0)
-        _post(kit, instance, height, 0.14, paint)
+        _post(kit, instance, height, 0.17, paint)
         model.add(instance, box((0.5, 1.25, 0.34), (0, height - 0.1, 0)), paint)
         lit = int(rng.integers(3))
         angle = np.arange(10) * (2 * np.pi / 10)
@@ -71,9 +71,9 @@ def postbox(kit: Kit) -> None:
     paint = Surface(Finish.PAINT, kit.palette.colour(name))
     black = Surface(Finish.PLAIN, np.full(3, 0.02))
     white = Surface(Finish.PLAIN, np.full(3, 0.8))
-    height = rng.uniform(1.35, 1.6)
+    height = rng.uniform(1.45, 1.7)
     if pillar:
-        radius = 0.36
+        radius = 0.42
         model.add(instance, cylinder(radius * 1.12, 0.18, sides=14), black)
         body = cylinder(radius, height - 0.14, (0, 0.14, 0), sides=14)
         model.add_round(instance, body, paint, (0, 0, 0), (radius, np.inf, radius))
@@ -84,11 +84,11 @@ def postbox(kit: Kit) -> None:
         front = -radius - 0.01
     else:
         model.add(instance, box((0.36, 0.5, 0.32)), Surface(Finish.PLAIN, np.full(3, 0.1)))
-        model.add(instance, box((0.86, height - 0.4, 0.66), (0, 0.4, 0)), paint)
+        model.add(instance, box((0.98, height - 0.4, 0.7), (0, 0.4, 0)), paint)
         angle = np.arange(9) * (np.pi / 8)
-        arch = np.stack([np.cos(angle), np.sin(angle) * 0.6], axis=1) * 0.45
-        model.add(instance, extrusion(arch, 0.7, (0, height, 0)), paint)
-        front = -0.34
+        arch = np.stack([np.cos(angle), np.sin(angle) * 0.6], axis=1) * 0.51
+        model.add(instance, extrusion(arch, 0.74, (0, height, 0)), paint)
+        front = -0.37
     model.add(instance, box((0.46, 0.1, 0.05), (0, height - 0.22, front)), black)
     model.add(instance, box((0.32, 0.3, 0.04), (0, height - 0.72, front)), white)
 

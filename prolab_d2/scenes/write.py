@@ -38,7 +38,7 @@ __all__ = [
     "write_scenes",
 ]
 
-GENERATOR = 1
+GENERATOR = 2
 """Version of the drawing code: rises whenever a seed gives another scene."""
 
 COUNTS: dict[str, int] = {"train": 400, "val": 80, "test": 80}
