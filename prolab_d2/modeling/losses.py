@@ -16,6 +16,7 @@ inside a band: P pixels in blocks of c columns that read s source columns each.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ from torch.autograd.function import once_differentiable
 
 from prolab_d2.modeling.resize import ColumnBlocks, resize_matrix, source_range
 from prolab_d2.modeling.resized_length import SquaredLengths
+from prolab_d2.modeling.threads import in_threads, slices
 
 __all__ = ["LOSS_KINDS", "LossOptions", "banded_loss"]
 
@@ -94,14 +96,27 @@ class _BandedLoss(torch.autograd.Function):
         need_gradient: bool,
     ) -> Tensor:
         with torch.autocast(logits.device.type, enabled=False):
-            height, width = rows.shape[1:]
+            batch, height, width = rows.shape
             lengths = None if squared_lengths is None else SquaredLengths(squared_lengths, height)
-            bands = _Bands(logits, (height, width), targets, options, lengths, need_gradient)
-            total = sum(bands.run(image, rows[image]) for image in range(len(rows)))
+            plan = _Plan(logits, (height, width), targets, options, lengths, need_gradient)
+            total = logits.new_zeros(())
+            gradient = lengths_gradient = None
             if need_gradient:
-                ctx.save_for_backward(
-                    bands.gradient, None if lengths is None else lengths.gradient, denominator
-                )
+                gradient = torch.zeros_like(plan.logits, memory_format=torch.contiguous_format)
+                if lengths is not None:
+                    lengths_gradient = torch.zeros_like(squared_lengths)
+
+            def run(part: _Part) -> _Result:
+                return _PartRun(plan, part, rows[part.image, part.target]).run()
+
+            for done in in_threads(run, plan.parts(batch), logits.device):
+                total += done.total
+                image, source = done.part.image, done.part.source
+                if gradient is not None:
+                    gradient[image, source] += done.gradient
+                if lengths_gradient is not None:
+                    lengths_gradient[image, :, source] += done.lengths_gradient
+            ctx.save_for_backward(gradient, lengths_gradient, denominator)
             return total / denominator
 
     @staticmethod
@@ -116,27 +131,27 @@ class _BandedLoss(torch.autograd.Function):
 
 
 @dataclass(frozen=True)
-class _Image:
-    """One image on its way through the bands.
+class _Part:
+    """Target rows of one image, and the source rows that they read."""
 
-    rows (H, blocks c) int64, weights and losses (H, blocks c): of every pixel and those beyond the
-    edge; cells (h, blocks s, K): the source columns as the blocks read them; and their gradient.
-    """
+    image: int
+    target: slice
+    source: slice
 
-    index: int
-    rows: Tensor
-    weights: Tensor
-    losses: Tensor
-    cells: Tensor
+
+@dataclass(frozen=True)
+class _Result:
+    """Sum of the losses of a part, the gradient (h', w, K) of its h' source rows, and the gradient
+    (3, h', W) of their squared lengths; None where not needed."""
+
+    part: _Part
+    total: Tensor
     gradient: Tensor | None
+    lengths_gradient: Tensor | None
 
 
-class _Bands:
-    """Value and gradient of a batch, image by image, band by band.
-
-    Attributes:
-        gradient: (B, h, w, K), the sum over the images that ran; None if none is needed.
-    """
+class _Plan:
+    """What all parts of a batch share: logits, tables and the matrices of the resize."""
 
     def __init__(
         self,
@@ -147,96 +162,123 @@ class _Bands:
         lengths: SquaredLengths | None,
         need_gradient: bool,
     ) -> None:
-        (height, width), properties = size, logits.shape[1]
+        dtype, device, properties = logits.dtype, logits.device, logits.shape[1]
         self.logits = logits.permute(0, 2, 3, 1)  # (B, h, w, K)
-        self.width = width
-        self.temperature = options.temperature
-        self.kind = options.kind
+        self.height, self.width = size
+        self.kind, self.temperature = options.kind, options.temperature
         self.lengths = lengths
-        self.gradient = None
-        if need_gradient:
-            self.gradient = torch.zeros_like(self.logits, memory_format=torch.contiguous_format)
-        self.vertical = resize_matrix(logits.shape[2], height, logits.dtype, logits.device)
-        self.blocks = ColumnBlocks(logits.shape[3], width, logits.dtype, logits.device)
+        self.need_gradient = need_gradient
 
         # Two more rows of zeros: unlabelled pixels, and columns of a block beyond the edge.
         self.beyond = len(targets) + 1
         self.targets = F.pad(targets, (0, 0, 0, 2))
         self.weights = targets.new_ones(len(self.targets))
         self.weights[-2:] = targets.new_tensor([options.count_unlabelled, 0])
+        self.ones = logits.new_ones(properties)
 
-        entries = options.band_entries or _band_entries(logits.device)
-        self.band_rows = min(height, max(1, entries // (self.blocks.padded * properties)))
+        self.vertical = resize_matrix(logits.shape[2], self.height, dtype, device)  # (H, h)
+        self.blocks = ColumnBlocks(logits.shape[3], self.width, dtype, device)
+        entries = options.band_entries or _band_entries(device)
+        self.band_rows = min(self.height, max(1, entries // (self.blocks.padded * properties)))
         # The matrices of all blocks of a band, (rows x blocks, c, s).
         across = self.blocks.matrix / (options.temperature or 1.0)
         self.across = across.repeat(self.band_rows, 1, 1)
+
+    def parts(self, batch: int) -> list[_Part]:
+        """The batch in parts of whole bands, at least two for every thread if possible."""
+        bands = math.ceil(self.height / self.band_rows)
+        threads = torch.get_num_threads() if self.logits.device.type == "cpu" else 1
+        per_image = math.ceil(2 * threads / batch) if threads > 1 else 1
+        step = math.ceil(bands / per_image) * self.band_rows
+        return [
+            _Part(image, target, self.source(target))
+            for image in range(batch)
+            for target in slices(self.height, step)
+        ]
+
+    def source(self, target: slice) -> slice:
+        """Source rows that target rows read."""
+        sources = self.logits.shape[1]
+        return slice(*source_range(sources, self.height, target.start, target.stop))
+
+
+class _PartRun:
+    """Computes one part, which reads h' source rows, band by band."""
+
+    def __init__(self, plan: _Plan, part: _Part, rows: Tensor) -> None:
+        self.plan, self.part = plan, part
+        blocks = plan.blocks
+        self.rows = F.pad(rows, (0, blocks.padded - plan.width), value=plan.beyond)
+        self.weights = plan.weights[self.rows]  # (rows, blocks c)
+        self.logits = plan.logits[part.image, part.source].contiguous()  # (h', w, K)
+        # Source columns as the blocks read them, (h', blocks s, K).
+        self.cells = self.logits.index_select(1, blocks.columns)
+        self.total = self.logits.new_zeros(())
+        self.cells_gradient = torch.zeros_like(self.cells) if plan.need_gradient else None
+        self.lengths_gradient = None
+        if plan.need_gradient and plan.lengths is not None:
+            self.lengths_gradient = self.logits.new_zeros(3, len(self.logits), plan.width)
+
+    def run(self) -> _Result:
+        plan, part = self.plan, self.part
         # Memory that all bands share, so that it stays in the cache.
-        self.buffers = logits.new_empty(3, self.band_rows * self.blocks.padded, properties)
-        self.ones = logits.new_ones(properties)
+        pixels = plan.band_rows * plan.blocks.padded
+        buffers = self.logits.new_empty(3, pixels, self.logits.shape[2])
+        for target in slices(part.target.stop, plan.band_rows, start=part.target.start):
+            self._band(target, buffers)
+        gradient = None
+        if self.cells_gradient is not None:
+            gradient = torch.zeros_like(self.logits)
+            gradient.index_add_(1, plan.blocks.columns, self.cells_gradient)
+        return _Result(part, self.total, gradient, self.lengths_gradient)
 
-    def run(self, index: int, rows: Tensor) -> Tensor:
-        """Sum of the losses of one image with target rows (H, W); adds its gradient."""
-        rows = F.pad(rows, (0, self.blocks.padded - self.width), value=self.beyond)
-        cells = self.logits[index].contiguous().index_select(1, self.blocks.columns)
-        weights = self.weights[rows]
-        image = _Image(
-            index=index,
-            rows=rows,
-            weights=weights,
-            losses=torch.empty_like(weights),
-            cells=cells,
-            gradient=None if self.gradient is None else torch.zeros_like(cells),
-        )
-        for start in range(0, len(rows), self.band_rows):
-            self._band(image, slice(start, min(start + self.band_rows, len(rows))))
-        if image.gradient is not None:
-            self.gradient[index].index_add_(1, self.blocks.columns, image.gradient)
-        return image.losses.mul_(weights).sum()
+    def _band(self, target: slice, buffers: Tensor) -> None:
+        """Adds the loss of some target rows, and their gradient to that of the cells."""
+        plan, part = self.plan, self.part
+        width, properties = plan.blocks.width, self.cells.shape[2]  # c, K
+        source = plan.source(target)
+        inside = slice(target.start - part.target.start, target.stop - part.target.start)
+        rows, weights = self.rows[inside], self.weights[inside]
+        local = slice(source.start - part.source.start, source.stop - part.source.start)
 
-    def _band(self, image: _Image, target: slice) -> None:
-        """Target rows of one image: writes their losses, adds to the gradient of the cells."""
-        rows, weights, losses = image.rows[target], image.weights[target], image.losses[target]
-        source = slice(*source_range(len(image.cells), len(image.rows), target.start, target.stop))
-        width, properties = self.blocks.width, image.cells.shape[2]  # c, K
-        down = self.vertical[target, source]
-        low = (down @ image.cells[source].flatten(1)).view(-1, self.blocks.span, properties)
-        across = self.across[: len(low)]
-        if self.lengths is not None:
-            inverse, moves = self.lengths.inverse(image.index, target, source)
-            inverse = F.pad(inverse, (0, self.blocks.padded - self.width))
+        down = plan.vertical[target, source]
+        low = (down @ self.cells[local].flatten(1)).view(-1, plan.blocks.span, properties)
+        across = plan.across[: len(low)]
+        if plan.lengths is not None:
+            inverse, moves = plan.lengths.inverse(part.image, target, source)
+            inverse = F.pad(inverse, (0, plan.blocks.padded - plan.width))
             across = across * inverse.view(-1, width, 1)
 
-        activations, targets, spare = self.buffers[:, : rows.numel()]  # (P, K) each
+        activations, targets, spare = buffers[:, : rows.numel()]  # (P, K) each
         torch.bmm(across, low, out=activations.view(-1, width, properties))
-        if self.temperature is not None:
+        if plan.temperature is not None:
             activations.sigmoid_()
-            if self.kind != "bce":  # whose logarithm sees the difference
+            if plan.kind != "bce":  # whose logarithm sees the difference
                 activations.clamp_(min=_SMALLEST_ACTIVATION)
-        torch.index_select(self.targets, 0, rows.flatten(), out=targets)
-        values, slope, factor = _COMPARE[self.kind](activations, targets, spare, self.ones)
-        losses.copy_(values.view_as(losses))
-        if image.gradient is None:
+        torch.index_select(plan.targets, 0, rows.flatten(), out=targets)
+        losses, slope, factor = _COMPARE[plan.kind](activations, targets, spare, plan.ones)
+        weights = weights.flatten()
+        self.total += losses.mul_(weights).sum()
+        if self.cells_gradient is None:
             return
 
-        if self.temperature is not None:
+        if plan.temperature is not None:
             torch.ops.aten.sigmoid_backward.grad_input(slope, activations, grad_input=slope)
         slope = slope.view(-1, width, properties)
-        across = across * (factor * weights.flatten()).view(-1, width, 1)
-        if self.lengths is not None:
+        across = across * (factor * weights).view(-1, width, 1)
+        if plan.lengths is not None:
             # How the loss answers to a relative change of the logits of a pixel, which is -1/2 of
             # the relative change of the squared length.
             answer = (torch.bmm(slope, low.mT) * across).sum(2).view_as(inverse)
-            answer = (answer * inverse.square())[:, : self.width] * moves * -0.5
-            self.lengths.accumulate(image.index, target, source, answer)
+            answer = (answer * inverse.square())[:, : plan.width] * moves * -0.5
+            plan.lengths.adjoint(target, source, answer, self.lengths_gradient[:, local])
         low = torch.bmm(across.mT, slope)  # (rows x blocks, s, K)
-        image.gradient[source].flatten(1).addmm_(down.T, low.view(len(rows), -1))
+        self.cells_gradient[local].flatten(1).addmm_(down.T, low.view(len(rows), -1))
 
 
 def _band_entries(device: torch.device) -> int:
-    """P x K of a band: what fits the caches of the CPU cores, or enough to fill a GPU."""
-    if device.type == "cpu":
-        return 2**17 * max(2, torch.get_num_threads())
-    return 2**26
+    """P x K of a band: what stays in the cache of a CPU core, or enough to fill a GPU."""
+    return 2**18 if device.type == "cpu" else 2**25
 
 
 def _compare_cosine(

@@ -10,6 +10,7 @@ Shapes: B batch, D embedding, h x w feature size, H x W image size.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,11 +19,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from prolab_d2.modeling.resize import resize_matrix, source_rows
+from prolab_d2.modeling.threads import in_threads, slices
 
 __all__ = ["SquaredLengths", "squared_length_rows"]
 
-# Entries of the rows that are multiplied at a time: they stay in the cache of a CPU core.
-_CHUNK_ENTRIES = {"cpu": 2**17, "other": 2**26}
 _SQUARED_EPS = 1e-24
 
 
@@ -67,7 +67,6 @@ class SquaredLengths:
         self.same, self.cross = _squared_weights(source, height, rows)
         self.mixture = resize_matrix(source, height, rows.dtype, rows.device)
         self.rounding = 8 * torch.finfo(rows.dtype).eps
-        self.gradient = torch.zeros_like(rows)
 
     def inverse(self, image: int, target: slice, source: slice) -> tuple[Tensor, Tensor]:
         """One over the lengths of target rows that read the source rows.
@@ -81,11 +80,11 @@ class SquaredLengths:
         floor = floor.mul_(self.rounding).clamp_(min=_SQUARED_EPS)
         return torch.maximum(squared, floor).rsqrt_(), squared > floor
 
-    def accumulate(self, image: int, target: slice, source: slice, gradient: Tensor) -> None:
-        """Adds the adjoint of a gradient (rows, W) with respect to the squared lengths."""
-        rows = self.gradient[image, :, source]
-        rows[0].addmm_(self.same[target, source].T, gradient)
-        rows[1].addmm_(self.cross[target, source].T, gradient)
+    def adjoint(self, target: slice, source: slice, gradient: Tensor, out: Tensor) -> None:
+        """Adds to `out` (3, h', W), for the source rows, the adjoint of a gradient (rows, W) with
+        respect to the squared lengths of the target rows."""
+        out[0].addmm_(self.same[target, source].T, gradient)
+        out[1].addmm_(self.cross[target, source].T, gradient)
 
 
 def _squared_weights(source: int, target: int, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,17 +109,15 @@ class _NeighbourProducts(torch.autograd.Function):
     def forward(ctx: Any, embedding: Tensor) -> Tensor:
         ctx.save_for_backward(embedding)
         e = embedding.permute(0, 2, 3, 1)  # (B, h, w, D)
-        batch, height, width, _ = e.shape
-        products = e.new_empty(batch, 4, height, width)
-        for image, rows in _chunks(e):
-            own, right, down, diagonals = products[image, :, rows].unbind(0)
-            here, below = e[image, rows], e[image, rows.start + 1 : rows.stop + 1]
-            count = len(below)  # one less than rows in the last chunk
-            own.copy_(_dot(here, here))
-            right[:, :-1] = _dot(here[:, :-1], here[:, 1:])
-            down[:count] = _dot(here[:count], below)
-            diagonals[:count, :-1] = _dot(here[:count, :-1], below[:, 1:])
-            diagonals[:count, :-1] += _dot(here[:count, 1:], below[:, :-1])
+        products = e.new_empty(e.shape[0], 4, *e.shape[1:3])
+
+        def run(part: tuple[int, slice]) -> None:
+            image, rows = part
+            for chunk in _chunks(e, rows):
+                _products_of_rows(e[image], chunk, products[image])
+
+        for _ in in_threads(run, _parts(e), e.device):
+            pass
         own, right, down, diagonals = products.unbind(1)
         right[:, :, -1] = own[:, :, -1]
         down[:, -1] = own[:, -1]
@@ -133,7 +130,7 @@ class _NeighbourProducts(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (embedding,) = ctx.saved_tensors
         e = embedding.permute(0, 2, 3, 1)
-        own, right, down, diagonals = (part[..., None] for part in gradient.clone().unbind(1))
+        own, right, down, diagonals = gradient = gradient.clone().transpose(0, 1)
         # The adjoint of the replicated edge, in the opposite order; then all are inner products.
         right[:, -1] += 2 * diagonals[:, -1]
         down[:, :-1, -1] += 2 * diagonals[:, :-1, -1]
@@ -141,39 +138,61 @@ class _NeighbourProducts(torch.autograd.Function):
         own[:, :, -1] += right[:, :, -1]
         own *= 2
         result = torch.empty_like(e)
-        for image, rows in _chunks(e):
-            start, stop = rows.start, rows.stop
-            out, here = result[image, rows], e[image, rows]
-            torch.mul(here, own[image, rows], out=out)
-            along = right[image, rows, :-1]
-            out[:, :-1].addcmul_(here[:, 1:], along)
-            out[:, 1:].addcmul_(here[:, :-1], along)
-            below = e[image, start + 1 : stop + 1]
-            across, corner = down[image, rows][: len(below)], diagonals[image, rows][: len(below)]
-            _add_row(out[: len(below)], below, across, corner[:, :-1])
-            above = e[image, max(start - 1, 0) : stop - 1]
-            across, corner = (
-                part[image, max(start - 1, 0) : stop - 1] for part in (down, diagonals)
-            )
-            _add_row(out[len(out) - len(above) :], above, across, corner[:, :-1])
+
+        def run(part: tuple[int, slice]) -> None:
+            image, rows = part
+            for chunk in _chunks(e, rows):
+                _gradient_of_rows(e[image], chunk, gradient[:, image, ..., None], result[image])
+
+        for _ in in_threads(run, _parts(e), e.device):
+            pass
         return result.permute(0, 3, 1, 2)
 
 
-def _add_row(out: Tensor, other: Tensor, straight: Tensor, diagonal: Tensor) -> None:
-    """Adds the neighbours of the row above or below: straight on, and both diagonals."""
-    out.addcmul_(other, straight)
-    out[:, :-1].addcmul_(other[:, 1:], diagonal)
-    out[:, 1:].addcmul_(other[:, :-1], diagonal)
+def _products_of_rows(e: Tensor, rows: slice, products: Tensor) -> None:
+    """Writes some rows of (4, h, w) products of one image (h, w, D), but not at the far edges."""
+    own, right, down, diagonals = products[:, rows]
+    here, below = e[rows], e[rows.start + 1 : rows.stop + 1]
+    count = len(below)  # one less in the last rows
+    own.copy_(_dot(here, here))
+    right[:, :-1] = _dot(here[:, :-1], here[:, 1:])
+    down[:count] = _dot(here[:count], below)
+    diagonals[:count, :-1] = _dot(here[:count, :-1], below[:, 1:])
+    diagonals[:count, :-1] += _dot(here[:count, 1:], below[:, :-1])
+
+
+def _gradient_of_rows(e: Tensor, rows: slice, gradient: Tensor, out: Tensor) -> None:
+    """Writes some rows of the gradient (h, w, D), from that of the products (4, h, w, 1)."""
+    own, right, down, diagonals = gradient
+    here, out = e[rows], out[rows]
+    torch.mul(here, own[rows], out=out)
+    out[:, :-1].addcmul_(here[:, 1:], right[rows, :-1])
+    out[:, 1:].addcmul_(here[:, :-1], right[rows, :-1])
+    below, above = (
+        slice(rows.start + 1, rows.stop + 1),
+        slice(max(rows.start - 1, 0), rows.stop - 1),
+    )
+    for part, other, weights in (
+        (out[: len(e[below])], e[below], slice(rows.start, rows.start + len(e[below]))),
+        (out[len(out) - len(e[above]) :], e[above], above),
+    ):
+        part.addcmul_(other, down[weights])
+        part[:, :-1].addcmul_(other[:, 1:], diagonals[weights, :-1])
+        part[:, 1:].addcmul_(other[:, :-1], diagonals[weights, :-1])
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(-1)
 
 
-def _chunks(e: Tensor) -> Iterator[tuple[int, slice]]:
-    """Images and slices of rows of (B, h, w, D), of bounded size."""
-    limit = _CHUNK_ENTRIES.get(e.device.type, _CHUNK_ENTRIES["other"])
-    rows = max(1, limit // e[0, 0].numel())
-    for image in range(e.shape[0]):
-        for start in range(0, e.shape[1], rows):
-            yield image, slice(start, min(start + rows, e.shape[1]))
+def _parts(e: Tensor) -> list[tuple[int, slice]]:
+    """Images and rows of (B, h, w, D) for `in_threads`."""
+    threads = torch.get_num_threads() if e.device.type == "cpu" else 1
+    step = math.ceil(e.shape[1] / threads)
+    return [(image, rows) for image in range(len(e)) for rows in slices(e.shape[1], step)]
+
+
+def _chunks(e: Tensor, rows: slice) -> Iterator[slice]:
+    """Rows of (B, h, w, D) that stay in the cache of a CPU core, or enough to fill a GPU."""
+    entries = 2**17 if e.device.type == "cpu" else 2**25
+    return slices(rows.stop, max(1, entries // e[0, 0].numel()), start=rows.start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -55,6 +56,15 @@ def _problem(
         "bank": torch.randn(properties, dim, generator=generator),
         "signatures": signatures,
     }
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """What runs in other threads is not seen by a dispatch mode."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def _gradient(loss: Tensor, embedding: Tensor) -> Tensor:
@@ -156,6 +166,22 @@ def test_the_height_of_the_bands_does_not_matter(kind: str, normalize: bool) -> 
             torch.testing.assert_close(part, expected, rtol=0, atol=2e-6 * scale)
 
 
+@pytest.mark.parametrize("normalize", [False, True])
+def test_the_number_of_threads_does_not_matter(normalize: bool) -> None:
+    problem = _problem((12, 10), (50, 41), batch=3, properties=9)
+    space = _space(problem, SETTINGS[0] | {"normalize": normalize})
+    embedding = problem["embedding"].requires_grad_()
+    before, results = torch.get_num_threads(), []
+    for threads in (1, 2, 5):
+        torch.set_num_threads(threads)
+        loss = space.loss(embedding, problem["labels"])
+        results.append((loss, _gradient(loss, embedding)))
+    torch.set_num_threads(before)
+    for loss, gradient in results[1:]:
+        torch.testing.assert_close(loss, results[0][0], rtol=0, atol=1e-12)
+        torch.testing.assert_close(gradient, results[0][1], rtol=1e-9, atol=1e-12)
+
+
 def test_float32_is_close_to_float64_at_the_smallest_temperature() -> None:
     problem = _problem((8, 8), (32, 32), dim=24, properties=16)
     setting = {"similarity": "cosine_sigmoid", "temperature": 0.01, "normalize": True}
@@ -211,7 +237,9 @@ class Recorder(TorchDispatchMode):
 
 @pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("kind", ["cosine", "mse", "bce"])
-def test_no_full_size_map_of_properties_embedding_or_categories(kind: str, normalize: bool) -> None:
+def test_no_full_size_map_of_properties_embedding_or_categories(
+    kind: str, normalize: bool, one_thread: None
+) -> None:
     height, width, properties, dim, categories = 256, 256, 32, 40, 97
     problem = _problem(
         (64, 64), (height, width), batch=1, dim=dim, properties=properties, categories=categories
@@ -248,7 +276,7 @@ def test_nothing_larger_than_the_logits_is_kept_for_backward() -> None:
     assert max(kept) <= logits.numel()
 
 
-def test_no_gradient_is_computed_when_none_is_needed() -> None:
+def test_no_gradient_is_computed_when_none_is_needed(one_thread: None) -> None:
     problem = _problem((5, 7), (13, 22))
     space = _space(problem, SETTINGS[1])
     expected = space.loss(problem["embedding"].requires_grad_(), problem["labels"])
