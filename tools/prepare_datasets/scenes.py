@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise ProLabError(f"--{split} {count} is not possible: give a number up to 100000")
     if not any(counts.values()):
         raise ProLabError("no scenes to draw: give --train, --val or --test a number")
+    if args.workers is not None and args.workers < 1:
+        raise ProLabError(f"--workers {args.workers} is not possible: give 1 or more")
     drawn = write_scenes(root, counts, args.workers, report=print)
     print(f"{sum(counts.values())} scenes in {root}, {drawn} of them new")
 
