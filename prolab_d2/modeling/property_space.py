@@ -268,9 +268,9 @@ class PropertySpace(nn.Module):
             )
         labels = labels.long()
         unlabelled = labels == ignore_label
-        low, high = torch.aminmax(labels.masked_fill(unlabelled, 0))
+        low, high = torch.stack(torch.aminmax(labels.masked_fill(unlabelled, 0))).tolist()
         if low < 0 or high >= categories:
-            wrong = int(low if low < 0 else high)
+            wrong = low if low < 0 else high
             raise ProLabError(
                 f"label {wrong} is neither in [0, {categories}) nor the ignore_label "
                 f"{ignore_label}: correct the mask, the ignore_label or the label space"
