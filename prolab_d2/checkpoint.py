@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from fvcore.common.checkpoint import Checkpointer
 from torch import Tensor, nn
 
 from prolab_d2.errors import ProLabError
@@ -135,7 +136,10 @@ class PropertyCheckpointer(DetectionCheckpointer):
         if path and "://" not in path and not os.path.isfile(path):
             raise ProLabError(f"checkpoint {path} does not exist: check MODEL.WEIGHTS")
         self._loading = path
-        return super().load(path, *args, **kwargs)
+        # Not Detectron2's `load`: on main it takes what follows a "?" in a path for options, and
+        # loads nothing more after an error. All it adds is for models in a distributed wrapper,
+        # which this class has already taken off.
+        return Checkpointer.load(self, path, *args, **kwargs)
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         extra = checkpoint.pop("prolab", None)

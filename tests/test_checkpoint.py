@@ -78,6 +78,25 @@ def test_a_missing_file_is_named(tiny_cfg: CfgNode, tmp_path: Path) -> None:
         PropertyCheckpointer(PropertySegmentor(tiny_cfg)).load(str(tmp_path / "none.pth"))
 
 
+def test_loads_again_after_an_error(
+    tiny_cfg: CfgNode, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.pth").write_bytes(b"not a checkpoint")
+    checkpointer = PropertyCheckpointer(PropertySegmentor(tiny_cfg))
+    with pytest.raises(ProLabError, match=r"broken\.pth"):
+        checkpointer.load(str(tmp_path / "broken.pth"))
+    checkpointer.load(str(tiny_checkpoint))
+
+
+def test_a_question_mark_is_part_of_the_file_name(
+    tiny_cfg: CfgNode, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "which one?" / "model.pth"
+    path.parent.mkdir()
+    path.write_bytes(tiny_checkpoint.read_bytes())
+    PropertyCheckpointer(PropertySegmentor(tiny_cfg)).load(str(path))
+
+
 def test_an_interrupted_write_leaves_the_former_file(
     tiny_cfg: CfgNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
