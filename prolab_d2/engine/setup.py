@@ -60,7 +60,7 @@ def load_config(
     Args:
         config_file: path or shipped name; None for defaults or `text`.
         overrides: KEY VALUE pairs.
-        text: YAML that replaces the file.
+        text: YAML that replaces the file; keys unknown here are left out.
         dataset: a data set folder, takes the place of DATASETS.FOLDER.
     Returns:
         A config, not frozen, whose device is "cpu" where there is no GPU.
@@ -72,7 +72,7 @@ def load_config(
     source = "the checkpoint's config" if text is not None else str(config_file)
     try:
         if text is not None:
-            cfg.merge_from_other_cfg(CfgNode(yaml.safe_load(text)))
+            cfg.merge_from_other_cfg(_known_keys(CfgNode(yaml.safe_load(text)), cfg))
         elif config_file:
             cfg.merge_from_file(str(find_config(config_file)))
     except ProLabError:
@@ -90,6 +90,21 @@ def load_config(
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     return cfg
+
+
+def _known_keys(given: CfgNode, known: CfgNode) -> CfgNode:
+    """`given` without the keys that only another version of Detectron2 has.
+
+    A checkpoint holds every key. Main has some that 0.6 does not, such as SOLVER.NUM_DECAYS; none
+    of them changes what this project computes.
+    """
+    return CfgNode(
+        {
+            key: _known_keys(value, known[key]) if isinstance(value, CfgNode) else value
+            for key, value in given.items()
+            if key in known
+        }
+    )
 
 
 def _first_line(error: Exception) -> str:
