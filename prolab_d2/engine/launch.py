@@ -29,13 +29,14 @@ def launch(run: Callable[[argparse.Namespace], None], args: argparse.Namespace) 
     """Calls `run(args)` in this process, or in one process for each GPU of --num-gpus.
 
     Raises:
-        ProLabError: more GPUs asked for than there are.
+        ProLabError: more GPUs asked for than there are, or several machines without any.
     """
     available = torch.cuda.device_count()
-    if args.num_gpus > max(available, 1):
+    # Detectron2 0.6 starts no processes without GPUs; main does, but its trainer cannot use them.
+    if args.num_gpus > available and args.num_gpus * args.num_machines > 1:
         raise ProLabError(
-            f"--num-gpus {args.num_gpus}, but this machine has {available}: ask for fewer (without "
-            "a GPU training runs on the CPU)"
+            f"--num-gpus {args.num_gpus} --num-machines {args.num_machines}, but this machine has "
+            f"{available} GPUs: ask for fewer (without a GPU training runs in one process)"
         )
     launch_detectron2(
         run,
