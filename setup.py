@@ -31,12 +31,12 @@ REQUIREMENTS = [
     "safetensors>=0.4",
     "tabulate>=0.8.9",
     "tensorboard>=2.10",
-    "timm>=0.9.12",
-    "torch>=2.1",
-    "torchvision>=0.16",
+    "timm>=1.0.10",
+    "torch>=2.2",
+    "torchvision>=0.17",
     "tqdm>=4.62",
 ]
-LABEL_SPACE = ["scikit-learn>=1.3", "sentence-transformers>=2.7"]
+LABEL_SPACE = ["scikit-learn>=1.3", "sentence-transformers>=3.0"]
 LLM = ["llama-cpp-python>=0.2.80"]
 DEMO = ["tqdm>=4.62"]  # the demo draws with what the package needs anyway
 DEV = [

@@ -253,7 +253,10 @@ def open_capture(video: str | None) -> Iterator[cv2.VideoCapture]:
         raise ProLabError(f"video {video} does not exist: check the path")
     # OpenCV and FFmpeg would print lines of their own beside our sentence.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    if hasattr(cv2, "setLogLevel"):  # OpenCV 4
+        cv2.setLogLevel(0)
+    else:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     capture = cv2.VideoCapture(0 if video is None else video)
     try:
         if not capture.isOpened():
