@@ -18,6 +18,7 @@ from detectron2.modeling.backbone import Backbone
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
+from prolab_d2.data.reading import default_ignore_label
 from prolab_d2.errors import ProLabError
 from prolab_d2.label_space import LabelSpace
 from prolab_d2.modeling.decode_heads import DecodeHead, build_decode_head
@@ -29,11 +30,13 @@ from prolab_d2.modeling.inference import (
     low_resolution_maps,
     predict_maps,
 )
-from prolab_d2.modeling.property_space import PropertySpace
+from prolab_d2.modeling.losses import LOSS_KINDS
+from prolab_d2.modeling.property_space import UNLABELLED, PropertySpace
 
 __all__ = ["PropertySegmentor"]
 
 SUPERVISIONS = ("property", "category")
+OUTPUTS = ("labels", "scores")
 
 
 @META_ARCH_REGISTRY.register()
@@ -84,12 +87,14 @@ class PropertySegmentor(nn.Module):
             ProLabError: an option is none of its values.
         """
         super().__init__()
-        if supervision not in SUPERVISIONS:
-            raise ProLabError(
-                f"MODEL.PROLAB.SUPERVISION is {supervision!r}: use one of {list(SUPERVISIONS)}"
-            )
-        if output not in ("labels", "scores"):
-            raise ProLabError(f"TEST.OUTPUT is {output!r}: use 'labels' or 'scores'")
+        for key, value, allowed in (
+            ("MODEL.PROLAB.SUPERVISION", supervision, SUPERVISIONS),
+            ("MODEL.PROLAB.LOSS", loss, LOSS_KINDS),
+            ("MODEL.PROLAB.UNLABELLED", unlabelled, UNLABELLED),
+            ("TEST.OUTPUT", output, OUTPUTS),
+        ):
+            if value not in allowed:
+                raise ProLabError(f"{key} is {value!r}: use one of {list(allowed)}")
         self.backbone = backbone
         self.decode_head = decode_head
         self.aux_head = aux_head
@@ -215,7 +220,10 @@ class PropertySegmentor(nn.Module):
                 **self.loss_options,
             )
         logits = F.interpolate(
-            projection(features).float(), labels.shape[-2:], mode="bilinear", align_corners=False
+            _category_logits(features, projection),
+            labels.shape[-2:],
+            mode="bilinear",
+            align_corners=False,
         )
         total = F.cross_entropy(logits, labels, ignore_index=self.ignore_label, reduction="sum")
         return total / (labels != self.ignore_label).sum().clamp(min=1)
@@ -224,7 +232,7 @@ class PropertySegmentor(nn.Module):
         """(B, K, h, w) property logits, or (B, N, h, w) category logits of the baseline."""
         features = self.decode_head(self.backbone(images))
         if self.supervision == "category":
-            return self.projection(features).float()
+            return _category_logits(features, self.projection)
         return self.property_space.logits_from_features(
             features, self.projection.weight, self.projection.bias
         )
@@ -277,14 +285,18 @@ def _projection(channels: int, width: int) -> nn.Conv2d:
     return projection
 
 
+def _category_logits(features: Tensor, projection: nn.Conv2d) -> Tensor:
+    """(B, N, h, w) of the baseline, in float32 as the property logits are."""
+    with torch.autocast(features.device.type, enabled=False):
+        return projection(features.float())
+
+
 def _per_channel(values: Sequence[float]) -> Tensor:
     return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
 
 
 def _ignore_label(cfg: CfgNode, label_space: LabelSpace) -> int:
-    """The ignore label of the training data; else the value that no category can have."""
-    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
-        ignore_label = MetadataCatalog.get(name).get("ignore_label")
-        if ignore_label is not None:
-            return ignore_label
-    return 255 if label_space.num_categories <= 255 else 65535
+    """What the mapper writes where the training data has no label."""
+    usual = default_ignore_label(label_space.num_categories)
+    names = cfg.DATASETS.TRAIN[:1]
+    return MetadataCatalog.get(names[0]).get("ignore_label", usual) if names else usual

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 
 from prolab_d2 import LabelSpace, ProLabError
@@ -130,8 +133,46 @@ def test_no_label_at_all_gives_a_finite_loss_without_gradient(tiny_cfg: CfgNode)
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("MODEL.PROLAB.SUPERVISION", "pixel"), ("TEST.OUTPUT", "mask")]
+    ("key", "value"),
+    [
+        ("MODEL.PROLAB.SUPERVISION", "pixel"),
+        ("MODEL.PROLAB.LOSS", "dice"),
+        ("MODEL.PROLAB.UNLABELLED", "drop"),
+        ("TEST.OUTPUT", "mask"),
+    ],
 )
 def test_unknown_options_are_named(tiny_cfg: CfgNode, key: str, value: str) -> None:
     with pytest.raises(ProLabError, match=f"{key} is '{value}'"):
         build(tiny_cfg, key, value)
+
+
+@pytest.mark.parametrize("supervision", ["property", "category"])
+def test_only_features_are_half_under_autocast(tiny_cfg: CfgNode, supervision: str) -> None:
+    """Logits and losses are those of the same features in float32."""
+    model = build(tiny_cfg, "MODEL.PROLAB.SUPERVISION", supervision).eval()  # no dropout
+    torch.nn.init.normal_(model.projection.weight)
+    features = torch.randn(2, 16, 12, 16).bfloat16()
+    model.decode_head.forward = lambda _: features
+    model.backbone.forward = lambda images: None
+    labels = torch.stack([one["sem_seg"] for one in batch()])
+    expected = model._head_loss(features.float(), model.projection, labels)
+    logits = model._logits(torch.zeros(2, 3, 48, 64))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = model._head_loss(features, model.projection, labels)
+        under_autocast = model._logits(torch.zeros(2, 3, 48, 64))
+    assert loss.dtype == under_autocast.dtype == torch.float32
+    assert torch.equal(under_autocast, logits)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("declared", [None, 7])
+def test_the_ignore_label_is_that_of_the_training_data(
+    tiny_cfg: CfgNode, tmp_path: Path, declared: int | None
+) -> None:
+    """Also where the test data has another one, or the training data declares none."""
+    train, test = (f"{split}_{tmp_path.name}" for split in ("train", "test"))
+    MetadataCatalog.get(test).ignore_label = 99
+    if declared is not None:
+        MetadataCatalog.get(train).ignore_label = declared
+    tiny_cfg.DATASETS.TRAIN, tiny_cfg.DATASETS.TEST = (train,), (test,)
+    assert build(tiny_cfg).ignore_label == (255 if declared is None else declared)
