@@ -84,7 +84,8 @@ class PropertyDatasetMapper:
             dataset_name: whose ids the masks have; the first of DATASETS.TRAIN (DATASETS.TEST
                 without `is_train`) by default.
         Raises:
-            ProLabError: no data set, or options that do not exist or do not fit together.
+            ProLabError: no data set, training sets whose masks have different ids, or options
+                that do not exist or do not fit together.
         """
         if dataset_name is None:
             key = "TRAIN" if is_train else "TEST"
@@ -93,6 +94,8 @@ class PropertyDatasetMapper:
                     f"DATASETS.{key} is empty: name a data set, or give a folder (DATASETS.FOLDER)"
                 )
             dataset_name = cfg.DATASETS[key][0]
+            if is_train:
+                _check_same_ids(cfg.DATASETS.TRAIN)
         label_ids = LabelIds.from_metadata(MetadataCatalog.get(dataset_name))
         name = cfg.MODEL.PROLAB.LABEL_SPACE
         return {
@@ -140,6 +143,18 @@ class PropertyDatasetMapper:
                     sample["sem_seg"], self.signatures, self.label_ids.ignore_label
                 )
         return sample
+
+
+def _check_same_ids(names: Sequence[str]) -> None:
+    """One mapper reads the masks of all training sets, so their ids must mean the same."""
+    first, *others = (LabelIds.from_metadata(MetadataCatalog.get(name)) for name in names)
+    for name, label_ids in zip(names[1:], others, strict=True):
+        if not label_ids.same_as(first):
+            raise ProLabError(
+                f"data sets {names[0]} and {name} in DATASETS.TRAIN have masks with different ids "
+                "(number of categories, ignore_label or label_map): train on one of them, or give "
+                "both the same ids"
+            )
 
 
 def _check_size(sample: dict[str, Any], height: int, width: int) -> None:

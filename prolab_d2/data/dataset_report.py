@@ -21,7 +21,7 @@ from tabulate import tabulate
 from prolab_d2.canvas import Canvas, contact_sheet, line_height, text_width
 from prolab_d2.colors import distinct_colors
 from prolab_d2.data.datasets.folder import register_folder, scan_files, split_folders
-from prolab_d2.data.reading import LabelIds, check_mask_size, read_image, read_mask
+from prolab_d2.data.reading import LabelIds, check_mask_size, read_image, read_mask, stuff_classes
 from prolab_d2.errors import ProLabError
 
 __all__ = [
@@ -119,8 +119,7 @@ def _folder_split(root: Path, split: str, name: str) -> Split:
 
 def _registered_split(name: str) -> Split:
     metadata = MetadataCatalog.get(name)
-    if metadata.get("stuff_classes", None) is None:
-        raise ProLabError(f"data set {name} has no semantic segmentation masks: choose another")
+    stuff_classes(metadata)  # without any there is nothing to check
     try:
         entries = DatasetCatalog.get(name)
     except (OSError, AssertionError) as error:

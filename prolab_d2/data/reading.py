@@ -25,6 +25,7 @@ __all__ = [
     "read_image",
     "read_mask",
     "read_sem_seg",
+    "stuff_classes",
 ]
 
 # What Pillow raises for damaged files, depending on the format and on where the damage lies.
@@ -87,6 +88,21 @@ def read_mask(file_name: str | Path) -> np.ndarray:
     return mask
 
 
+def stuff_classes(metadata: Any) -> list[str]:
+    """The names of a data set's categories, in the order of the ids.
+
+    Raises:
+        ProLabError: its metadata has none.
+    """
+    names = metadata.get("stuff_classes", None)
+    if not names:
+        raise ProLabError(
+            f"data set {metadata.get('name', '')} has no stuff_classes in its metadata: take one "
+            "with semantic segmentation masks, or set them"
+        )
+    return list(names)
+
+
 class LabelIds:
     """Turns the ids of mask files into the ids of the data set and refuses unknown ones.
 
@@ -133,15 +149,15 @@ class LabelIds:
         Raises:
             ProLabError: no stuff_classes, or an `ignore_label` that cannot be.
         """
-        names = metadata.get("stuff_classes", None)
-        if names is None:
-            raise ProLabError(
-                f"data set {metadata.get('name', '')} has no stuff_classes in its metadata: "
-                "register one with semantic segmentation masks"
-            )
-        categories = len(names)
+        categories = len(stuff_classes(metadata))
         ignore_label = metadata.get("ignore_label", default_ignore_label(categories))
         return cls(categories, ignore_label, metadata.get("label_map", None))
+
+    def same_as(self, other: LabelIds) -> bool:
+        """Whether every id of a file means the same here and there."""
+        mine = (self.num_categories, self.ignore_label)
+        theirs = (other.num_categories, other.ignore_label)
+        return mine == theirs and np.array_equal(self._table, other._table)
 
     def unknown_ids(self, mask: np.ndarray) -> np.ndarray:
         """The ids of a mask that the data set does not have, sorted."""

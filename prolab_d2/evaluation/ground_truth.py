@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from prolab_d2.data.reading import LabelIds, default_ignore_label, read_sem_seg
+from prolab_d2.data.reading import LabelIds, read_sem_seg, stuff_classes
 from prolab_d2.errors import ProLabError
 
 __all__ = ["GroundTruth"]
@@ -23,17 +23,15 @@ class GroundTruth:
     """Masks of a registered data set, from the mapper where it kept them, else from the files."""
 
     def __init__(self, dataset_name: str) -> None:
+        """
+        Raises:
+            ProLabError: the data set has no categories, or an `ignore_label` that cannot be.
+        """
         self.dataset_name = dataset_name
         metadata = MetadataCatalog.get(dataset_name)
-        self.categories: tuple[str, ...] = tuple(metadata.get("stuff_classes", ()))
-        if not self.categories:
-            raise ProLabError(
-                f"data set {dataset_name!r} has no categories: set stuff_classes in its metadata"
-            )
-        self.ignore_label = int(
-            metadata.get("ignore_label", default_ignore_label(len(self.categories)))
-        )
+        self.categories = tuple(stuff_classes(metadata))
         self._label_ids = LabelIds.from_metadata(metadata)
+        self.ignore_label = self._label_ids.ignore_label
 
     @cached_property
     def _mask_files(self) -> dict[str, str]:

@@ -206,6 +206,23 @@ def test_a_config_without_data_sets_is_refused(cfg: CfgNode) -> None:
     PropertyDatasetMapper(cfg, False, cfg.DATASETS.TRAIN[0])
 
 
+def test_training_sets_whose_ids_mean_something_else_are_refused(
+    cfg: CfgNode, folder: Path, tmp_path: Path
+) -> None:
+    (train,) = cfg.DATASETS.TRAIN
+    same = register_folder(folder, "same_ids")["train"]
+    cfg.DATASETS.TRAIN = (train, same)
+    assert PropertyDatasetMapper(cfg, True).label_ids.ignore_label == 255
+    other = make_folder(tmp_path / "other_ids", {"train": 1})
+    (other / "categories.txt").unlink()
+    (other / "categories.json").write_text(
+        '{"categories": ["road", "tree", "sky"], "label_map": {"7": 0}}'
+    )
+    cfg.DATASETS.TRAIN = (train, register_folder(other)["train"])
+    with pytest.raises(ProLabError, match="mapped_sem_seg_train and other_ids_sem_seg_train"):
+        PropertyDatasetMapper(cfg, True)
+
+
 def test_detectron2_loads_batches_with_workers_and_one_shared_table(cfg: CfgNode) -> None:
     cfg.DATALOADER.NUM_WORKERS = 1
     cfg.SOLVER.IMS_PER_BATCH = 2

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader
+from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_test_loader
 from detectron2.evaluation import DatasetEvaluators, inference_on_dataset
 from detectron2.evaluation import SemSegEvaluator as Detectron2Evaluator
 
@@ -15,6 +15,7 @@ from prolab_d2 import LabelSpace
 from prolab_d2.data import PropertyDatasetMapper, register_folder
 from prolab_d2.evaluation import PropertyEvaluator, SemSegEvaluator
 from prolab_d2.modeling import PropertySegmentor
+from tests.conftest import TINY_CATEGORIES
 
 
 @pytest.fixture
@@ -65,3 +66,31 @@ def test_properties_are_evaluated_beside_the_categories(
     assert 0 < results["properties"]["mAP"] < 100
     written = sorted(file.name for file in tmp_path.glob("*.json"))
     assert written == ["property_metrics.json", "sem_seg_metrics.json"]
+
+
+def test_a_data_set_that_somebody_else_registered(
+    tiny_cfg: CfgNode, tiny_dataset_folder: Path, request: pytest.FixtureRequest
+):
+    """Only the entries and stuff_classes; no ignore_label, no evaluator_type, nothing of ours."""
+    name = f"foreign_{tiny_dataset_folder.name}"
+    entries = [
+        {
+            "file_name": str(file),
+            "sem_seg_file_name": str(tiny_dataset_folder / "annotations/train" / file.name),
+            "height": 64,
+            "width": 80,
+        }
+        for file in sorted((tiny_dataset_folder / "images/train").iterdir())
+    ]
+    DatasetCatalog.register(name, lambda: entries)
+    request.addfinalizer(lambda: DatasetCatalog.remove(name))
+    MetadataCatalog.get(name).stuff_classes = list(TINY_CATEGORIES)
+    request.addfinalizer(lambda: MetadataCatalog.remove(name))
+    tiny_cfg.DATASETS.TRAIN = tiny_cfg.DATASETS.TEST = (name,)
+
+    model = PropertySegmentor(tiny_cfg)
+    mapper = PropertyDatasetMapper(tiny_cfg, True)
+    losses = model.train()([mapper(entry) for entry in entries[:2]])
+    assert all(loss.isfinite() and loss > 0 for loss in losses.values())
+    results = run(tiny_cfg, model.eval(), SemSegEvaluator(name))["sem_seg"]
+    assert 0 < results["pACC"] < 100

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from prolab_d2.colors import distinct_colors
-from prolab_d2.data.reading import default_ignore_label
+from prolab_d2.data.reading import default_ignore_label, stuff_classes
 from prolab_d2.errors import ProLabError
 
 __all__ = ["Categories", "check_categories", "read_categories"]
@@ -225,15 +225,9 @@ def check_categories(metadata: Any, label_space: _HasCategories) -> None:
     Args:
         metadata: Detectron2 metadata with `stuff_classes`.
     Raises:
-        ProLabError: they differ; names the first difference.
+        ProLabError: they differ (the first difference is named), or the data set has none.
     """
-    name = metadata.get("name", "the data set")
-    names = metadata.get("stuff_classes", None)
-    if names is None:
-        raise ProLabError(
-            f"data set {name} has no stuff_classes in its metadata: register one with semantic "
-            "segmentation masks"
-        )
+    name, names = metadata.get("name", ""), stuff_classes(metadata)
     expected = label_space.categories
     for index, (ours, theirs) in enumerate(zip(names, expected, strict=False)):
         if ours.lower().split() != theirs.lower().split():

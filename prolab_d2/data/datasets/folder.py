@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -95,7 +96,7 @@ def _root_of(full_name: str) -> str | None:
     return MetadataCatalog.get(full_name).get("folder_root", None)
 
 
-def register_dataset(name: str, load: Any, **metadata: Any) -> None:
+def register_dataset(name: str, load: Callable[[], list[dict[str, Any]]], **metadata: Any) -> None:
     """Registers a data set in Detectron2's catalogs, in place of one of the same name."""
     if name in DatasetCatalog:
         DatasetCatalog.remove(name)
