@@ -22,6 +22,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -222,6 +223,13 @@ def main(argv: list[str] | None = None) -> None:
         for seed in args.seeds
         for config in args.configs
     ]
+    taken = Counter(run.record for run in runs)
+    twice = [run for run in runs if taken[run.record] > 1]
+    if twice:
+        raise ProLabError(
+            f"two runs are called {twice[0].name}: give every config a file name of its own, and "
+            "every config and seed once"
+        )
     with ThreadPoolExecutor(args.jobs) as pool:
         records = list(pool.map(lambda run: train(run, threads, args.test_dataset), runs))
     print(table(records))

@@ -85,3 +85,12 @@ def test_a_failing_run_is_one_sentence(tmp_path: Path, capfd: pytest.CaptureFixt
     assert len(lines) == 1
     assert "config none.yaml does not exist" in lines[0]
     assert list((tmp_path / "logs").iterdir()) == []
+
+
+def test_runs_that_would_share_a_folder_are_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--output", str(tmp_path / "runs"), "--logs", str(tmp_path / "logs")]
+    configs = ["--configs", "camvid/lite0_property", "scenes/lite0_property"]
+    assert compare.main([*configs, *arguments, "--seeds", "0"]) == 2
+    assert "two runs are called lite0_property seed 0" in capfd.readouterr().err
