@@ -17,7 +17,16 @@ from PIL import Image, ImageDraw, ImageFont
 from prolab_d2.errors import ProLabError
 from prolab_d2.files import atomic_path
 
-__all__ = ["Canvas", "Color", "contact_sheet", "line_height", "save_picture", "text_width", "wrap"]
+__all__ = [
+    "Canvas",
+    "Color",
+    "check_picture_name",
+    "contact_sheet",
+    "line_height",
+    "save_picture",
+    "text_width",
+    "wrap",
+]
 
 Color = tuple[int, int, int]
 BLACK: Color = (20, 20, 20)
@@ -157,14 +166,22 @@ def _to_width(picture: np.ndarray, width: int) -> np.ndarray:
     )
 
 
+def check_picture_name(path: str | PathLike[str]) -> None:
+    """
+    Raises:
+        ProLabError: the suffix names no format that can be written.
+    """
+    suffix = Path(path).suffix.lower()
+    if Image.registered_extensions().get(suffix) not in Image.SAVE:
+        raise ProLabError(f"cannot write {path}, no image format: end the name in .png or .jpg")
+
+
 def save_picture(picture: np.ndarray, path: str | PathLike[str]) -> None:
     """Writes an RGB picture in the format that the suffix names.
 
     Raises:
         ProLabError: unknown suffix, or a place that cannot be written to.
     """
-    suffix = Path(path).suffix.lower()
-    if Image.registered_extensions().get(suffix) not in Image.SAVE:
-        raise ProLabError(f"cannot write {path}, no image format: end the name in .png or .jpg")
+    check_picture_name(path)
     with atomic_path(path) as temporary:
         Image.fromarray(picture).save(temporary)

@@ -14,16 +14,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from tqdm import tqdm
 
+from prolab_d2.canvas import check_picture_name, save_picture
 from prolab_d2.data.dataset_report import check_split, draw_sheet, find_dataset, format_report
 from prolab_d2.errors import ProLabError, exit_cleanly
-from prolab_d2.files import atomic_path
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -49,6 +48,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 @exit_cleanly
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    if args.contact_sheet:
+        check_picture_name(args.contact_sheet)
     splits = find_dataset(args.dataset)
     reports = []
     for split in splits:
@@ -60,11 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         reports.append(check_split(split, workers=max(1, args.workers), progress=progress))
     print(format_report(reports, splits[0].metadata, args.limit))
     if args.contact_sheet:
-        if Path(args.contact_sheet).suffix.lower() not in (".png", ".jpg"):
-            raise ProLabError(f"--contact-sheet {args.contact_sheet}: give a name ending in .png")
-        sheet = draw_sheet(splits, number=args.samples)
-        with atomic_path(args.contact_sheet) as temporary:
-            Image.fromarray(sheet).save(temporary)
+        save_picture(draw_sheet(splits, number=args.samples), args.contact_sheet)
         print(f"\ncontact sheet: {args.contact_sheet}")
     problems = sum(len(report.problems) for report in reports)
     if problems:
@@ -74,4 +71,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

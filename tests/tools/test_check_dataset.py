@@ -116,7 +116,7 @@ def test_the_contact_sheet_paints_categories_in_their_colours(folder: Path) -> N
 
 def test_a_contact_sheet_needs_readable_images_and_a_picture_name(folder: Path, capsys) -> None:
     assert main([str(folder), "--contact-sheet", str(folder / "sheet.txt")]) == 2
-    assert "name ending in .png" in capsys.readouterr().err
+    assert "end the name in .png" in capsys.readouterr().err
     for file in folder.glob("images/*/*.png"):
         file.write_bytes(b"")
     with pytest.raises(ProLabError, match="no image can be read"):
