@@ -109,8 +109,6 @@ def _add_solver_and_test(cfg: CfgNode) -> None:
     cfg.SOLVER.POLY_LR_POWER = 1.0
     # The decay ends at this fraction of the learning rate.
     cfg.SOLVER.END_LR_FACTOR = 0.0
-    # Iterations between two log lines.
-    cfg.SOLVER.LOG_PERIOD = 20
 
     # "labels": (H, W) category ids, resized and decided in bands. "scores": Detectron2's contract,
     # (N, H, W) scores under "sem_seg". Both decide alike.

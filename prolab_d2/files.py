@@ -12,7 +12,7 @@ from pathlib import Path
 
 from prolab_d2.errors import ProLabError
 
-__all__ = ["atomic_folder", "atomic_path", "check_writable", "remove_leftovers"]
+__all__ = ["atomic_folder", "atomic_path", "check_writable"]
 
 _MARK = ".unfinished"
 # Errors that concern the place written to, wherever they surface.
@@ -119,17 +119,3 @@ def check_writable(folder: str | os.PathLike[str]) -> None:
         probe.unlink()
     except OSError as error:
         raise _cannot_write(Path(folder), error) from error
-
-
-def remove_leftovers(folder: str | os.PathLike[str]) -> int:
-    """Removes what killed writers have left in `folder`, and returns how many entries that were.
-
-    Call it only while nothing else writes there.
-    """
-    leftovers = [entry for entry in Path(folder).glob(".*") if _MARK in entry.name]
-    for entry in leftovers:
-        if entry.is_dir():
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
-            entry.unlink(missing_ok=True)
-    return len(leftovers)
