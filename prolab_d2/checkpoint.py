@@ -4,11 +4,14 @@ A file is a dictionary that `torch.load(..., weights_only=True)` accepts:
 
     {"model": state dict, "prolab": {"format_version", "config", "label_space", "label_space_hash"},
      and, while training goes on, the states of trainer, optimiser and schedule}
+
+"prolab" also holds "colors" where the data set of the training has some.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,12 +32,16 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint of this project holds apart from the state of a training."""
+    """What a checkpoint of this project holds apart from the state of a training.
+
+    `colors` are N triples of 0 to 255 to draw the categories with, None where they are not known.
+    """
 
     path: Path
     model: dict[str, Tensor]
     config: str
     label_space: LabelSpace
+    colors: list[list[int]] | None = None
 
 
 def _read_file(path: str | Path) -> dict[str, Any]:
@@ -71,7 +78,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             f"{FORMAT_VERSION}: update prolab_d2"
         )
     label_space = LabelSpace.from_state(extra["label_space"])
-    return Checkpoint(Path(path), data["model"], extra["config"], label_space)
+    return Checkpoint(Path(path), data["model"], extra["config"], label_space, extra.get("colors"))
 
 
 class PropertyCheckpointer(DetectionCheckpointer):
@@ -83,6 +90,7 @@ class PropertyCheckpointer(DetectionCheckpointer):
         save_dir: str = "",
         *,
         config: str = "",
+        colors: Sequence[Sequence[int]] | None = None,
         allow_other_label_space: bool = False,
         save_to_disk: bool | None = None,
         **checkpointables: Any,
@@ -91,10 +99,12 @@ class PropertyCheckpointer(DetectionCheckpointer):
         Args:
             model: a `PropertySegmentor`, or a distributed wrapper of one.
             config: the whole config as YAML, stored in every checkpoint.
+            colors: N triples of 0 to 255, stored with it.
             allow_other_label_space: load weights that were trained with another label space.
         """
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
         self._config = config
+        self._colors = colors
         self._allow_other_label_space = allow_other_label_space
 
     def save(self, name: str, **kwargs: Any) -> None:
@@ -112,6 +122,8 @@ class PropertyCheckpointer(DetectionCheckpointer):
                 "label_space_hash": self.model.label_space.hash,
             },
         }
+        if self._colors is not None:
+            data["prolab"]["colors"] = [list(map(int, color)) for color in self._colors]
         data.update({key: obj.state_dict() for key, obj in self.checkpointables.items()})
         data.update(kwargs)
         path = os.path.join(self.save_dir, f"{name}.pth")

@@ -168,15 +168,22 @@ class Prediction:
 class Predictor:
     """Segments images with a trained `PropertySegmentor`; may be called from several threads."""
 
-    def __init__(self, model: PropertySegmentor, cfg: CfgNode) -> None:
+    def __init__(
+        self,
+        model: PropertySegmentor,
+        cfg: CfgNode,
+        colors: Sequence[Sequence[int]] | None = None,
+    ) -> None:
         """
         Args:
             model: is switched to evaluation.
             cfg: its config, for the size and colour order of the input.
+            colors: N triples of 0 to 255 to draw with; None for those of the data sets that the
+                config names, or distinct ones.
         """
         self.model = model.eval()
         self.label_space = model.label_space
-        self.metadata = _metadata(cfg, model.label_space)
+        self.metadata = _metadata(cfg, model.label_space, colors)
         is_property = model.supervision == "property"
         self._property_space = model.property_space if is_property else None
         self._format = cfg.INPUT.FORMAT
@@ -219,7 +226,7 @@ class Predictor:
         model = PropertySegmentor(cfg, label_space=label_space)
         _load_weights(model, checkpoint)
         model.to(device=cfg.MODEL.DEVICE, memory_format=torch.channels_last)
-        return cls(model, cfg)
+        return cls(model, cfg, checkpoint.colors)
 
     def __call__(self, image: ImageLike) -> Prediction:
         """Segments one image.
@@ -312,8 +319,12 @@ def _load_weights(model: PropertySegmentor, checkpoint: Checkpoint) -> None:
     model.load_state_dict(checkpoint.model)
 
 
-def _metadata(cfg: CfgNode, label_space: LabelSpace) -> Metadata:
-    """Names of the label space with the colours of the data set, where that is known here."""
+def _metadata(
+    cfg: CfgNode, label_space: LabelSpace, colors: Sequence[Sequence[int]] | None
+) -> Metadata:
+    """Names of the label space with these colours, or those of the data set if known here."""
+    if colors is not None and len(colors) == label_space.num_categories:
+        return label_metadata(label_space.categories, colors)
     for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
         known = MetadataCatalog.get(name) if name in MetadataCatalog else None
         if known is not None and len(known.get("stuff_colors", ())) == label_space.num_categories:

@@ -33,6 +33,15 @@ def test_weights_come_back(tiny_cfg: CfgNode, tmp_path: Path) -> None:
         assert torch.equal(value, read.state_dict()[name]), name
 
 
+def test_colors_of_the_data_set_are_kept(
+    tiny_cfg: CfgNode, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    colors = [(i, 100 + i, 200) for i in range(5)]
+    PropertyCheckpointer(PropertySegmentor(tiny_cfg), str(tmp_path), colors=colors).save("model")
+    assert read_checkpoint(tmp_path / "model.pth").colors == [list(color) for color in colors]
+    assert read_checkpoint(tiny_checkpoint).colors is None
+
+
 def test_another_label_space_is_an_explicit_option(
     tiny_cfg: CfgNode, tiny_label_space: LabelSpace, tiny_checkpoint: Path
 ) -> None:

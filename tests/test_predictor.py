@@ -12,7 +12,9 @@ from detectron2.data import MetadataCatalog
 from PIL import Image
 
 from prolab_d2 import LabelSpace, Predictor, ProLabError
+from prolab_d2.checkpoint import PropertyCheckpointer
 from prolab_d2.data import PropertyDatasetMapper, register_folder
+from prolab_d2.modeling import PropertySegmentor
 from tests.conftest import make_tiny_cfg, save_tiny_checkpoint, tiny_scene
 
 # No multiple of 4 anywhere: neither image, nor windows, nor their step.
@@ -162,6 +164,17 @@ def test_colors_come_from_the_data_set_where_it_is_known(
     predictor = Predictor.from_checkpoint(save_tiny_checkpoint(tiny_cfg, tmp_path))
     assert tuple(predictor.metadata.stuff_colors[0]) == (1, 2, 3)
     assert len(predictor.metadata.stuff_colors) == 5
+
+
+def test_colors_of_a_checkpoint_come_before_those_of_a_data_set_of_the_same_name(
+    tiny_cfg: CfgNode, tmp_path: Path
+) -> None:
+    tiny_cfg.DATASETS.TEST = ("camvid_sem_seg_val",)
+    colors = [[i, 100 + i, 200] for i in range(5)]
+    model = PropertySegmentor(tiny_cfg)
+    PropertyCheckpointer(model, str(tmp_path), config=tiny_cfg.dump(), colors=colors).save("own")
+    predictor = Predictor.from_checkpoint(tmp_path / "own.pth")
+    assert list(map(list, predictor.metadata.stuff_colors)) == colors
 
 
 def test_unknown_data_sets_stay_unknown(tiny_cfg: CfgNode, tmp_path: Path) -> None:

@@ -11,7 +11,11 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.data import (
+    MetadataCatalog,
+    build_detection_test_loader,
+    build_detection_train_loader,
+)
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.utils import comm
@@ -148,10 +152,12 @@ class Trainer(DefaultTrainer):
 
 
 def _checkpointer(cfg: CfgNode, model: nn.Module, **checkpointables: Any) -> PropertyCheckpointer:
+    names = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
     return PropertyCheckpointer(
         model,
         cfg.OUTPUT_DIR,
         config=cfg.dump(),
+        colors=MetadataCatalog.get(names[0]).get("stuff_colors", None) if names else None,
         allow_other_label_space=cfg.MODEL.PROLAB.ALLOW_OTHER_LABEL_SPACE,
         **checkpointables,
     )
