@@ -12,6 +12,8 @@ import yaml
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_setup
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
 
 from prolab_d2.config import add_prolab_config
 from prolab_d2.data import check_categories, register_folder
@@ -77,8 +79,22 @@ def load_config(
             cfg.merge_from_file(str(find_config(config_file)))
     except ProLabError:
         raise
+    except FileNotFoundError as error:
+        raise ProLabError(
+            f"config {source}: its _BASE_ {error.filename} does not exist; correct the path, which "
+            "starts at the folder of the config"
+        ) from error
     except (KeyError, ValueError, AssertionError, yaml.YAMLError) as error:
         raise ProLabError(f"config {source}: {_first_line(error)}; correct it") from error
+    except (AttributeError, TypeError) as error:  # yacs expects a mapping without looking
+        raise ProLabError(
+            f"config {source}: it holds no keys with values; write lines such as 'VERSION: 2'"
+        ) from error
+    late = [word for word in overrides if word.startswith("--")]
+    if late:
+        raise ProLabError(
+            f"command line: {late[0]} comes after a KEY VALUE pair; put all options before them"
+        )
     try:
         cfg.merge_from_list(list(overrides))
     except (KeyError, ValueError, AssertionError) as error:
@@ -108,21 +124,23 @@ def _known_keys(given: CfgNode, known: CfgNode) -> CfgNode:
 
 
 def _first_line(error: Exception) -> str:
-    text = str(error.args[0]) if error.args else type(error).__name__
+    whole = isinstance(error, yaml.YAMLError)  # its first argument does not say in which line
+    text = str(error if whole else error.args[0]) if error.args else type(error).__name__
     return " ".join(text.split())[:300].rstrip(".;")
 
 
-def resolve_datasets(cfg: CfgNode) -> None:
-    """Registers DATASETS.FOLDER, if set, and checks all data sets against the label space."""
+def resolve_datasets(cfg: CfgNode, training: bool = True) -> None:
+    """Registers DATASETS.FOLDER, if set, and checks all data sets against the label space.
+
+    Also lists what is evaluated: the first evaluation may be hours away.
+
+    Args:
+        training: False needs no data set to train on.
+    Raises:
+        ProLabError: a data set is unknown, incomplete, or has other categories.
+    """
     if cfg.DATASETS.FOLDER:
-        names = register_folder(cfg.DATASETS.FOLDER)
-        for split, key in (("train", "TRAIN"), ("val", "TEST")):
-            if split not in names:
-                raise ProLabError(
-                    f"{cfg.DATASETS.FOLDER} has no folder images/{split}: training needs the "
-                    "splits train and val"
-                )
-            cfg.DATASETS[key] = (names[split],)
+        _choose_splits(cfg, register_folder(cfg.DATASETS.FOLDER), training)
     if not cfg.MODEL.PROLAB.LABEL_SPACE:
         raise ProLabError(
             "MODEL.PROLAB.LABEL_SPACE is empty: name a shipped label space or the folder of one "
@@ -136,6 +154,44 @@ def resolve_datasets(cfg: CfgNode) -> None:
                 "for your own images use --dataset FOLDER"
             )
         check_categories(MetadataCatalog.get(name), label_space)
+    for name in cfg.DATASETS.TEST:
+        _check_masks(name)
+
+
+def _choose_splits(cfg: CfgNode, names: dict[str, str], training: bool) -> None:
+    """Splits "train" and "val" of a folder, unless the config names splits of this folder."""
+    prefix = next(iter(names.values())).rpartition("_sem_seg_")[0] + "_sem_seg_"
+    for split, key in (("train", "TRAIN"), ("val", "TEST")):
+        named = cfg.DATASETS[key]
+        if named and all(name.startswith(prefix) for name in named):
+            continue
+        if split in names:
+            cfg.DATASETS[key] = (names[split],)
+        elif key == "TRAIN" and not training:
+            cfg.DATASETS[key] = ()
+        else:
+            raise ProLabError(
+                f"{cfg.DATASETS.FOLDER} has no folder images/{split}, but {', '.join(names)}: "
+                f"rename one, or name it with DATASETS.{key} \"('{next(iter(names.values()))}',)\""
+            )
+
+
+def _check_masks(name: str) -> None:
+    try:
+        entries = DatasetCatalog.get(name)
+    except ProLabError:
+        raise
+    except (OSError, AssertionError) as error:
+        raise ProLabError(
+            f"data set {name} cannot be listed ({error}): put its files where Detectron2 expects "
+            "them, below DETECTRON2_DATASETS"
+        ) from error
+    bare = [entry["file_name"] for entry in entries if not entry.get("sem_seg_file_name")]
+    if bare:
+        raise ProLabError(
+            f"data set {name} has no masks to evaluate with ({len(bare)} images without, such as "
+            f"{bare[0]}): add them, or name another split with DATASETS.TEST"
+        )
 
 
 def prepare_run(args: Namespace) -> CfgNode:
@@ -147,7 +203,7 @@ def prepare_run(args: Namespace) -> CfgNode:
     if args.config_file:
         args.config_file = str(find_config(args.config_file))
     cfg = load_config(args.config_file, args.opts, dataset=args.dataset)
-    resolve_datasets(cfg)
+    resolve_datasets(cfg, training=not args.eval_only)
     check_writable(cfg.OUTPUT_DIR)
     if args.eval_only and not cfg.MODEL.WEIGHTS:
         raise ProLabError("--eval-only needs a checkpoint: add MODEL.WEIGHTS FILE")
@@ -156,6 +212,8 @@ def prepare_run(args: Namespace) -> CfgNode:
         cfg.SOLVER.AMP.ENABLED = False
     cfg.freeze()
     default_setup(cfg, args)
+    # Detectron2 shows its own messages only; this package has some, too, such as the tables.
+    setup_logger(cfg.OUTPUT_DIR, comm.get_rank(), name="prolab_d2")
     if no_gpu_for_amp:
         logging.getLogger("detectron2").warning(
             "no GPU: SOLVER.AMP.ENABLED is ignored, training runs in float32"

@@ -21,6 +21,7 @@ from tests.golden import REPOSITORY
 
 PROGRAM = REPOSITORY / "projects/ProLab/train_net.py"
 Run = Callable[..., int]
+LOGGERS = ("detectron2", "fvcore", "prolab_d2")
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def run(tiny_cfg: CfgNode, tiny_dataset_folder: Path, tmp_path: Path) -> Iterato
     """Runs the program with the tiny config and data set, and more arguments."""
     config = tmp_path / "tiny.yaml"
     config.write_text(tiny_cfg.dump())
-    handlers = {name: list(logging.getLogger(name).handlers) for name in ("detectron2", "fvcore")}
+    handlers = {name: list(logging.getLogger(name).handlers) for name in LOGGERS}
     # Each run sets up a log of its own.
     from detectron2.utils import logger
 
@@ -69,6 +70,42 @@ def test_trains_evaluates_and_writes_what_it_promises(
     assert run("--eval-only", *options, "MODEL.WEIGHTS", output / "model_final.pth") == 0
     again = json.loads((folder / "sem_seg_metrics.json").read_text())["percent"]
     assert again["mIoU"] == pytest.approx(written["mIoU"])
+
+
+def test_log_and_screen_show_the_result_of_every_category(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run() == 0
+    for text in ((tmp_path / "output/log.txt").read_text(), capsys.readouterr().out):
+        assert "mIoU_mmseg" in text and "sign symbol" in text.partition("training from")[2]
+
+
+def test_evaluates_another_split_of_a_folder_without_training_images(
+    run: Run, tiny_dataset_folder: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    for kind in ("images", "annotations"):
+        (tiny_dataset_folder / kind / "val").rename(tiny_dataset_folder / kind / "test")
+        shutil.rmtree(tiny_dataset_folder / kind / "train")
+    name = f"{tiny_dataset_folder.name}_sem_seg_test"
+    options = ("MODEL.WEIGHTS", tiny_checkpoint, "DATASETS.TEST", f"('{name}',)")
+    assert run("--eval-only", *options) == 0
+    assert [folder.name for folder in (tmp_path / "output/inference").iterdir()] == [name]
+
+
+def test_colors_of_the_data_set_are_those_of_the_pictures(
+    run: Run, tiny_dataset_folder: Path, tmp_path: Path
+) -> None:
+    from detectron2.data import MetadataCatalog
+
+    from prolab_d2 import Predictor
+
+    path = tiny_dataset_folder / "categories.txt"
+    path.write_text(path.read_text().replace("meadow", "meadow #010203"))
+    assert run() == 0
+    for split in ("train", "val"):
+        MetadataCatalog.remove(f"{tiny_dataset_folder.name}_sem_seg_{split}")
+    predictor = Predictor.from_checkpoint(tmp_path / "output/model_best.pth")
+    assert tuple(predictor.metadata.stuff_colors[1]) == (1, 2, 3)
 
 
 def test_resuming_continues_with_optimiser_and_best_value(run: Run, tmp_path: Path) -> None:
@@ -194,6 +231,24 @@ def test_empty_split(
     assert "val" in error_line(capsys)
 
 
+def test_split_without_masks_is_found_before_the_training(
+    run: Run, tiny_dataset_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(tiny_dataset_folder / "annotations/val")
+    assert run() == 2
+    assert "_sem_seg_val has no masks" in error_line(capsys)
+    assert not (tmp_path / "output").exists()
+
+
+def test_missing_split_names_those_that_are_there(
+    run: Run, tiny_dataset_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tiny_dataset_folder / "images/val").rename(tiny_dataset_folder / "images/valid")
+    assert run() == 2
+    line = error_line(capsys)
+    assert "no folder images/val, but train, valid" in line and "DATASETS.TEST" in line
+
+
 def test_label_space_of_other_categories(
     run: Run, tiny_dataset_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -216,6 +271,7 @@ def test_label_space_of_other_categories(
         (("MODEL.DECODE_HEAD.NAME", "Head"), "'Head'"),
         (("SOLVER.OPTIMIZER", "LION"), "LION"),
         (("--num-gpus", "99"), "--num-gpus 99"),
+        (("SOLVER.MAX_ITER", "2", "--resume"), "--resume comes after a KEY VALUE pair"),
     ],
 )
 def test_bad_settings(
@@ -230,6 +286,26 @@ def test_unknown_key_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main(["--config-file", str(tmp_path / "typo.yaml")]) == 2
     line = error_line(capsys)
     assert "typo.yaml" in line and "TEMPRATURE" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("_BASE_: nowhere.yaml\n", "_BASE_"),
+        ("", "no keys"),
+        ("only text\n", "no keys"),
+        ("VERSION: 2\nMODEL: [1\n", "line 2"),
+        ("VERSION: 2\nMODEL:\n\tPROLAB: 1\n", "line 3"),
+        ("VERSION: 2\nMODEL:\n  PROLAB:\n    TEMPERATURE: warm\n", "TEMPERATURE"),
+    ],
+)
+def test_broken_config_file(
+    tmp_path: Path, text: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.yaml").write_text(text)
+    assert main(["--config-file", str(tmp_path / "broken.yaml")]) == 2
+    line = error_line(capsys)
+    assert "broken.yaml" in line and words in line
 
 
 def test_mixed_precision_without_gpu_trains_in_float32(
