@@ -59,7 +59,9 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         return optimizer(groups, lr=solver.BASE_LR, weight_decay=solver.WEIGHT_DECAY)
     if solver.OPTIMIZER == "SGD":
         optimizer = maybe_add_gradient_clipping(cfg, torch.optim.SGD)
-        return optimizer(groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM)
+        return optimizer(
+            groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV
+        )
     raise ProLabError(f"SOLVER.OPTIMIZER is {solver.OPTIMIZER!r}: use 'ADAMW' or 'SGD'")
 
 
