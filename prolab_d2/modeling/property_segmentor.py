@@ -31,7 +31,7 @@ from prolab_d2.modeling.inference import (
     predict_maps,
 )
 from prolab_d2.modeling.losses import LOSS_KINDS
-from prolab_d2.modeling.property_space import UNLABELLED, PropertySpace
+from prolab_d2.modeling.property_space import UNLABELLED, PropertySpace, mean_over_ranks
 
 __all__ = ["PropertySegmentor"]
 
@@ -226,7 +226,9 @@ class PropertySegmentor(nn.Module):
             align_corners=False,
         )
         total = F.cross_entropy(logits, labels, ignore_index=self.ignore_label, reduction="sum")
-        return total / (labels != self.ignore_label).sum().clamp(min=1)
+        pixels = (labels != self.ignore_label).sum().to(total.dtype)
+        pixels = mean_over_ranks(pixels, training=total.requires_grad)
+        return total / torch.where(pixels > 0, pixels, 1)
 
     def _logits(self, images: Tensor) -> Tensor:
         """(B, K, h, w) property logits, or (B, N, h, w) category logits of the baseline."""

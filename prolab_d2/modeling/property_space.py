@@ -22,7 +22,7 @@ from prolab_d2.errors import ProLabError
 from prolab_d2.modeling.losses import LOSS_KINDS, LossOptions, banded_loss
 from prolab_d2.modeling.resized_length import squared_length_rows
 
-__all__ = ["PropertySpace"]
+__all__ = ["PropertySpace", "mean_over_ranks"]
 
 SIMILARITIES = ("cosine_sigmoid", "cosine")
 UNLABELLED = ("ignore", "count")
@@ -242,7 +242,7 @@ class PropertySpace(nn.Module):
             )
         rows, pixels = self._rows(labels, ignore_label, unlabelled == "count")
         entries = 1 if kind == "cosine" else self.num_properties
-        denominator = _mean_over_ranks(pixels.to(logits.dtype), logits.requires_grad)
+        denominator = mean_over_ranks(pixels.to(logits.dtype), logits.requires_grad)
         denominator = torch.where(denominator > 0, denominator, 1) * entries
         dtype = logits.dtype
         targets = self._category_weights(dtype) if kind == "cosine" else self.signatures.to(dtype)
@@ -279,7 +279,7 @@ class PropertySpace(nn.Module):
         return labels.masked_fill(unlabelled, categories), pixels
 
 
-def _mean_over_ranks(count: Tensor, training: bool) -> Tensor:
+def mean_over_ranks(count: Tensor, training: bool) -> Tensor:
     """Mean of `count` over all processes, so that averaged gradients weigh every pixel alike."""
     distributed = torch.distributed
     if not (training and distributed.is_available() and distributed.is_initialized()):
