@@ -12,9 +12,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+from detectron2.data.detection_utils import convert_PIL_to_numpy
 from detectron2.data.detection_utils import read_image as read_oriented_image
 from detectron2.utils.file_io import PathManager
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from prolab_d2.errors import ProLabError
 
@@ -22,6 +23,7 @@ __all__ = [
     "LabelIds",
     "check_mask_size",
     "default_ignore_label",
+    "eight_bits",
     "read_image",
     "read_mask",
     "read_sem_seg",
@@ -56,11 +58,25 @@ def read_image(file_name: str | Path, image_format: str = "RGB") -> np.ndarray:
         ProLabError: missing or damaged file.
     """
     try:
+        with PathManager.open(str(file_name), "rb") as file, Image.open(file) as image:
+            if image.mode.startswith("I"):
+                upright = ImageOps.exif_transpose(image)
+                return convert_PIL_to_numpy(eight_bits(upright), image_format)
         return read_oriented_image(str(file_name), format=image_format)
     except FileNotFoundError:
         raise _missing("image", file_name) from None
     except _UNREADABLE as error:
         raise _damaged("image", file_name, error) from None
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """Scales a grey image of 16 bits to 8; others stay as they are.
+
+    Pillow's own conversion cuts values off at 255, which leaves a white picture.
+    """
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
 
 
 def read_mask(file_name: str | Path) -> np.ndarray:
@@ -222,4 +238,6 @@ def _missing(kind: str, file_name: str | Path) -> ProLabError:
 
 def _damaged(kind: str, file_name: str | Path, error: BaseException) -> ProLabError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if isinstance(error, UnidentifiedImageError):
+        reason = "no image format that is known"
     return ProLabError(f"unreadable {kind} ({reason}), {file_name}: replace the file")

@@ -40,6 +40,17 @@ def test_grey_and_palette_images_become_three_channels(tmp_path: Path) -> None:
         assert read_image(tmp_path / name).shape == (24, 32, 3)
 
 
+def test_grey_images_of_16_bits_are_scaled_not_cut_off(tmp_path: Path) -> None:
+    grey = photograph(0)[..., 0]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name, more in (("a.png", {}), ("turned.png", {"exif": exif})):
+        Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / name, **more)
+    expected = np.repeat(grey[..., None], 3, axis=2)
+    assert np.array_equal(read_image(tmp_path / "a.png"), expected)
+    assert np.array_equal(read_image(tmp_path / "turned.png", "BGR"), np.rot90(expected, -1))
+
+
 @pytest.mark.parametrize("reader", [read_image, read_mask])
 def test_missing_and_damaged_files_are_named(tmp_path: Path, reader) -> None:
     with pytest.raises(ProLabError, match=rf"missing \w+, {tmp_path / 'none.png'}"):
