@@ -108,6 +108,29 @@ def test_images_without_masks_are_counted_and_the_first_is_named(tmp_path: Path)
         list_split(root, "train")
 
 
+def test_masks_of_another_format_are_named(tmp_path: Path) -> None:
+    for suffix in (".jpg", ".tif"):
+        root = make_folder(tmp_path / suffix[1:])
+        (root / "annotations/train/001.png").unlink()
+        save(labels(1), root / f"annotations/train/001{suffix}")
+        with pytest.raises(ProLabError, match=rf"001\{suffix} is no PNG file.*as 001\.png"):
+            list_split(root, "train")
+
+
+def test_capital_letters_in_the_suffix_of_a_mask_do_not_matter(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "mine")
+    (root / "annotations/train/001.png").rename(root / "annotations/train/001.PNG")
+    found = scan_files(root / "images/train", root / "annotations/train")
+    assert not found.problems and not found.masks_without_image
+    assert found.entries[1]["sem_seg_file_name"] == str(root / "annotations/train/001.PNG")
+
+
+def test_a_file_in_place_of_the_folder_is_said(tmp_path: Path) -> None:
+    (tmp_path / "data.zip").touch()
+    with pytest.raises(ProLabError, match="data.zip is a file"):
+        register_folder(tmp_path / "data.zip")
+
+
 def test_two_images_for_one_mask_are_refused(tmp_path: Path) -> None:
     root = make_folder(tmp_path / "twice", {"train": 1})
     save(photograph(0), root / "images/train/000.jpg")

@@ -65,6 +65,8 @@ def register_folder(root: str | Path, name: str | None = None) -> dict[str, str]
         ProLabError: the folder is missing or has no split or no list of categories.
     """
     root = Path(root)
+    if root.is_file():
+        raise ProLabError(f"data set {root} is a file: give the folder that holds images/")
     if not root.is_dir():
         raise ProLabError(f"data set folder {root} does not exist: give a folder with images/")
     splits = find_splits(root)
@@ -169,10 +171,12 @@ def scan_files(images: Path, masks: Path | None) -> SplitFiles:
         found.problems.append(
             f"empty split, {images}: put images there ({', '.join(IMAGE_SUFFIXES)}) or remove it"
         )
-    without_image = set() if masks is None else set(find_files(masks, (".png",)))
+    without_image = {}
+    if masks is not None:
+        without_image = {_image_id(mask, masks): mask for mask in find_files(masks, (".png",))}
     seen: dict[str, Path] = {}
     for file in files:
-        image_id = file.relative_to(images).with_suffix("").as_posix()
+        image_id = _image_id(file, images)
         if image_id in seen:
             found.problems.append(
                 f"two images of one name, {seen[image_id]} and {file}: their masks would be the "
@@ -182,17 +186,30 @@ def scan_files(images: Path, masks: Path | None) -> SplitFiles:
         seen[image_id] = file
         entry = {"file_name": str(file), "image_id": image_id}
         if masks is not None:
-            mask = masks / f"{image_id}.png"
-            if mask not in without_image:
-                found.problems.append(
-                    f"image without a mask, {file}: {mask} is missing; add it or remove the image"
-                )
+            mask = without_image.pop(image_id, None)
+            if mask is None:
+                found.problems.append(_without_mask(file, masks / f"{image_id}.png"))
                 continue
-            without_image.remove(mask)
             entry["sem_seg_file_name"] = str(mask)
         found.entries.append(entry)
-    found.masks_without_image.extend(sorted(without_image))
+    found.masks_without_image.extend(sorted(without_image.values()))
     return found
+
+
+def _image_id(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).with_suffix("").as_posix()
+
+
+def _without_mask(image: Path, mask: Path) -> str:
+    """The sentence about an image whose mask is missing, or is there in another format."""
+    for suffix in IMAGE_SUFFIXES:
+        other = mask.with_name(mask.stem + suffix)
+        if other.is_file():
+            return (
+                f"image without a PNG mask, {image}: {other} is no PNG file; save the ids as "
+                f"{mask.name} (JPEG would change them)"
+            )
+    return f"image without a mask, {image}: {mask} is missing; add it or remove the image"
 
 
 def find_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
