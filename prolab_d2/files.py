@@ -113,8 +113,8 @@ def check_writable(folder: str | os.PathLike[str]) -> None:
         ProLabError: it cannot be created or written to.
     """
     probe = _temporary_sibling(Path(folder) / "probe")
-    _make_parent(probe)
     try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
     except OSError as error:

@@ -26,7 +26,8 @@ from torch import Tensor
 from prolab_d2.canvas import save_picture
 from prolab_d2.checkpoint import Checkpoint, read_checkpoint
 from prolab_d2.data import build_augmentations, read_image
-from prolab_d2.engine import load_config
+from prolab_d2.data.reading import eight_bits
+from prolab_d2.engine import check_device, load_config
 from prolab_d2.errors import ProLabError
 from prolab_d2.explain import Explanation, explain_pixel
 from prolab_d2.label_space import LabelSpace
@@ -271,7 +272,7 @@ def _to_rgb(image: ImageLike) -> np.ndarray:
         return read_image(image, "RGB")
     if isinstance(image, Image.Image):
         try:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+            return np.asarray(eight_bits(ImageOps.exif_transpose(image)).convert("RGB"))
         except (OSError, SyntaxError, ValueError) as error:
             raise ProLabError(f"unreadable image ({error}): replace it") from error
     if not (isinstance(image, np.ndarray) and image.dtype == np.uint8):
@@ -285,11 +286,7 @@ def _to_rgb(image: ImageLike) -> np.ndarray:
 def _device(name: str | None) -> str:
     if name is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")[:120]
-        raise ProLabError(f"device {name!r} cannot be used ({reason}): try cpu") from error
+    check_device(name)
     return name
 
 

@@ -112,6 +112,14 @@ def test_checking_a_place_leaves_nothing_behind(tmp_path: Path) -> None:
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
 
+def test_checking_names_the_folder_that_was_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ProLabError, match=rf"cannot write {folder} \("):
+            check_writable(folder)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_a_killed_writer_leaves_the_old_file_and_a_hidden_one(tmp_path: Path) -> None:
     target = tmp_path / "x.txt"
     target.write_text("old")

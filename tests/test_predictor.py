@@ -194,6 +194,12 @@ def test_images_are_turned_upright(predictor: Predictor, image: np.ndarray, tmp_
     assert (predictor(tmp_path / "turned.jpg").labels == from_pillow.labels).all()
 
 
+def test_grey_images_of_16_bits_are_scaled(predictor: Predictor, image: np.ndarray) -> None:
+    grey = image[..., 0]
+    wide = Image.fromarray(grey.astype(np.uint16) * 257)
+    assert (predictor(wide).image == grey[..., None]).all()
+
+
 def test_grey_and_transparent_images_are_read(predictor: Predictor, image: np.ndarray) -> None:
     for mode in ("L", "RGBA", "P"):
         assert predictor(Image.fromarray(image).convert(mode)).labels.shape == (64, 80)

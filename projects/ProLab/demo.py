@@ -26,6 +26,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import tqdm
+from PIL import Image
 
 from prolab_d2.canvas import save_picture
 from prolab_d2.data.datasets.folder import IMAGE_SUFFIXES
@@ -38,6 +39,8 @@ WINDOW = "ProLab"
 ESCAPE = 27
 # Codecs that OpenCV's own builds can write.
 CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
+# Not names of folders, and no pictures that images become.
+OTHER_FORMATS = {*CODECS, *Image.registered_extensions()} - set(IMAGE_SUFFIXES)
 
 
 def pixel(text: str) -> tuple[int, int]:
@@ -142,6 +145,8 @@ def plan(inputs: list[str], output: str | None) -> list[Job]:
     if output is None:
         return [Job(image, None) for image in images]
     target = Path(output).expanduser()
+    if target.suffix.lower() in OTHER_FORMATS and not target.is_dir():
+        raise ProLabError(f"cannot write {output}: use one of {', '.join(IMAGE_SUFFIXES)}")
     is_file = target.suffix.lower() in IMAGE_SUFFIXES and not target.is_dir()
     if is_file and len(images) > 1:
         raise ProLabError(f"{len(images)} images, but --output {output} is one file: name a folder")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from argparse import Namespace
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 
 import torch
@@ -22,7 +23,17 @@ from prolab_d2.files import check_writable
 from prolab_d2.label_space import LabelSpace
 from prolab_d2.resources import resource_folder
 
-__all__ = ["find_config", "load_config", "prepare_run"]
+__all__ = ["check_device", "find_config", "load_config", "prepare_run"]
+
+# The least value of numbers whose types Detectron2 checks, but not their sense.
+_LEAST = {
+    "SOLVER.MAX_ITER": 1,
+    "SOLVER.IMS_PER_BATCH": 1,
+    "SOLVER.CHECKPOINT_PERIOD": 1,
+    "DATALOADER.NUM_WORKERS": 0,
+    "INPUT.MIN_SIZE_TEST": 0,
+    "TEST.EVAL_PERIOD": 0,
+}
 
 
 class _NoUserErrorTracebacks(logging.Filter):
@@ -101,11 +112,27 @@ def load_config(
         raise ProLabError(
             f"command line: {_first_line(error)}; overrides are pairs of a known KEY and a VALUE"
         ) from error
+    for key, least in _LEAST.items():
+        value = reduce(getattr, key.split("."), cfg)
+        if value < least:
+            raise ProLabError(f"{key} is {value}: give a number from {least}")
     if dataset:
         cfg.DATASETS.FOLDER = str(dataset)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     return cfg
+
+
+def check_device(name: str) -> None:
+    """
+    Raises:
+        ProLabError: PyTorch does not know the device, or it is not there.
+    """
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")[:120]
+        raise ProLabError(f"device {name!r} cannot be used ({reason}): try cpu") from error
 
 
 def _known_keys(given: CfgNode, known: CfgNode) -> CfgNode:
@@ -204,6 +231,8 @@ def prepare_run(args: Namespace) -> CfgNode:
         args.config_file = str(find_config(args.config_file))
     cfg = load_config(args.config_file, args.opts, dataset=args.dataset)
     resolve_datasets(cfg, training=not args.eval_only)
+    if not cfg.MODEL.DEVICE.startswith("cuda"):  # each process finds its own GPU later
+        check_device(cfg.MODEL.DEVICE)
     check_writable(cfg.OUTPUT_DIR)
     if args.eval_only and not cfg.MODEL.WEIGHTS:
         raise ProLabError("--eval-only needs a checkpoint: add MODEL.WEIGHTS FILE")

@@ -260,6 +260,7 @@ def test_a_pixel_that_cannot_be_read_is_refused(
         ("file/out.png", ["cannot write"]),
         ("file/folder", ["cannot write"]),
         ("one.png", ["3 images", "name a folder"]),
+        ("clip.mp4", ["cannot write", ".png"]),
         ("photos", ["would overwrite the image"]),
     ],
 )

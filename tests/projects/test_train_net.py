@@ -271,6 +271,9 @@ def test_label_space_of_other_categories(
         (("MODEL.DECODE_HEAD.NAME", "Head"), "'Head'"),
         (("SOLVER.OPTIMIZER", "LION"), "LION"),
         (("--num-gpus", "99"), "--num-gpus 99"),
+        (("MODEL.DEVICE", "tpu"), "'tpu'"),
+        (("SOLVER.MAX_ITER", "0"), "SOLVER.MAX_ITER is 0"),
+        (("DATALOADER.NUM_WORKERS", "-1"), "DATALOADER.NUM_WORKERS is -1"),
         (("SOLVER.MAX_ITER", "2", "--resume"), "--resume comes after a KEY VALUE pair"),
     ],
 )
