@@ -227,8 +227,11 @@ def prepare_run(args: Namespace) -> CfgNode:
     Raises:
         ProLabError: whatever in arguments, config, folders or data sets cannot be used.
     """
-    if args.config_file:
-        args.config_file = str(find_config(args.config_file))
+    if not args.config_file:
+        raise ProLabError(
+            "--config-file is missing: give a path or a name such as camvid/lite0_property"
+        )
+    args.config_file = str(find_config(args.config_file))
     cfg = load_config(args.config_file, args.opts, dataset=args.dataset)
     resolve_datasets(cfg, training=not args.eval_only)
     if not cfg.MODEL.DEVICE.startswith("cuda"):  # each process finds its own GPU later

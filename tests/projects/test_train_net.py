@@ -139,7 +139,7 @@ def test_the_same_seed_gives_the_same_numbers(run: Run, tmp_path: Path) -> None:
 
 
 def test_two_processes_train_together(
-    tiny_cfg: CfgNode, tiny_dataset_folder: Path, tmp_path: Path
+    tiny_cfg: CfgNode, tiny_dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What Detectron2's launch and create_ddp_model do for GPUs, on CPU with gloo."""
     config = tmp_path / "tiny.yaml"
@@ -166,9 +166,10 @@ if __name__ == "__main__":
     mp.spawn(process, nprocs=2)
 """
     (tmp_path / "two.py").write_text(program)
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY), prepend=os.pathsep)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     result = subprocess.run(
-        [sys.executable, "two.py"], cwd=tmp_path, env=environment, capture_output=True, text=True
+        [sys.executable, "two.py"], cwd=tmp_path, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
     assert (tmp_path / "output/model_best.pth").is_file()
@@ -319,6 +320,11 @@ def test_mixed_precision_without_gpu_trains_in_float32(
     assert (tmp_path / "output/model_final.pth").is_file()
 
 
+def test_no_config(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "--config-file is missing" in error_line(capsys)
+
+
 def test_missing_config(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--config-file", "camvid/none.yaml"]) == 2
     line = error_line(capsys)
@@ -357,12 +363,13 @@ def test_output_folder_that_is_a_file(
     assert (tmp_path / "taken").read_text() == "mine"
 
 
-def test_bad_input_prints_no_traceback_from_the_shell(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+def test_bad_input_prints_no_traceback_from_the_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY), prepend=os.pathsep)
     result = subprocess.run(
         [sys.executable, str(PROGRAM), "--config-file", "none"],
         cwd=tmp_path,
-        env=environment,
         capture_output=True,
         text=True,
     )
