@@ -24,6 +24,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+# First, because it keeps Detectron2's import from printing a warning.
+from prolab_d2.errors import ProLabError, exit_cleanly  # isort: skip
+
 import cv2
 import numpy as np
 from detectron2.config import CfgNode
@@ -34,7 +37,6 @@ from prolab_d2.canvas import contact_sheet, save_picture
 from prolab_d2.data import LabelIds, read_sem_seg
 from prolab_d2.engine import load_config
 from prolab_d2.engine.setup import resolve_datasets
-from prolab_d2.errors import ProLabError, exit_cleanly
 from prolab_d2.files import atomic_path, check_writable
 from prolab_d2.predictor import Prediction, Predictor
 from prolab_d2.visualizer import draw_segmentation
