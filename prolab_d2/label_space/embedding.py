@@ -220,12 +220,13 @@ def _with_pooling(model: SentenceTransformer, pooling: str) -> SentenceTransform
 
 
 def _hash_weights(model: SentenceTransformer) -> str:
-    """SHA-256 of all weights, so that a rebuilt label space can be compared."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().float().numpy().tobytes())
-    return digest.hexdigest()
+    """SHA-256 of all weights, so that a rebuilt label space can be compared.
+
+    Without their names and buffers, which differ between versions of the libraries.
+    """
+    tensors = [parameter.detach().cpu().float().numpy() for parameter in model.parameters()]
+    digests = sorted(hashlib.sha256(tensor.tobytes()).digest() for tensor in tensors)
+    return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 def _first_line(error: BaseException) -> str:
