@@ -108,9 +108,19 @@ class PropertyCheckpointer(DetectionCheckpointer):
         self._allow_other_label_space = allow_other_label_space
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """Writes `<save_dir>/<name>.pth`; an interrupted write leaves the former file whole."""
+        """Writes `<save_dir>/<name>.pth`, from which the training can go on."""
+        states = {key: obj.state_dict() for key, obj in self.checkpointables.items()}
+        if self._write(name, {**states, **kwargs}):
+            self.tag_last_checkpoint(f"{name}.pth")
+
+    def save_model(self, name: str, **kwargs: Any) -> None:
+        """Writes `<save_dir>/<name>.pth` without the state of the training: a third of the size."""
+        self._write(name, kwargs)
+
+    def _write(self, name: str, more: dict[str, Any]) -> bool:
+        """An interrupted write leaves the former file whole. False where nothing is written."""
         if not self.save_dir or not self.save_to_disk:
-            return
+            return False
         state = self.model.label_space.state()
         arrays = {key: torch.from_numpy(array.copy()) for key, array in state["arrays"].items()}
         data = {
@@ -124,18 +134,13 @@ class PropertyCheckpointer(DetectionCheckpointer):
         }
         if self._colors is not None:
             data["prolab"]["colors"] = [list(map(int, color)) for color in self._colors]
-        data.update({key: obj.state_dict() for key, obj in self.checkpointables.items()})
-        data.update(kwargs)
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info(f"Saving checkpoint to {path}")
         with atomic_path(path) as temporary:
-            torch.save(data, temporary)
-        self.tag_last_checkpoint(os.path.basename(path))
+            torch.save({**data, **more}, temporary)
+        return True
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        # The best checkpoint is a copy for the user; resuming continues from the newest one.
-        if last_filename_basename == "model_best.pth":
-            return
         with atomic_path(os.path.join(self.save_dir, "last_checkpoint")) as temporary:
             Path(temporary).write_text(last_filename_basename)
 

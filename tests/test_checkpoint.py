@@ -124,10 +124,16 @@ def test_an_interrupted_write_leaves_the_former_file(
     assert sorted(file.name for file in tmp_path.iterdir()) == ["last_checkpoint", "model.pth"]
 
 
-def test_the_best_checkpoint_is_not_where_training_resumes(
+def test_a_model_is_saved_without_the_state_of_the_training(
     tiny_cfg: CfgNode, tmp_path: Path
 ) -> None:
-    checkpointer = PropertyCheckpointer(PropertySegmentor(tiny_cfg), str(tmp_path))
+    model = PropertySegmentor(tiny_cfg)
+    optimizer = torch.optim.AdamW(model.parameters())
+    checkpointer = PropertyCheckpointer(model, str(tmp_path), optimizer=optimizer)
     checkpointer.save("model_0000001")
-    checkpointer.save("model_best")
+    checkpointer.save_model("model_best", best={"mIoU": 1.0})
+    # Resuming goes on from the newest complete checkpoint.
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000001.pth"
+    best = torch.load(tmp_path / "model_best.pth", weights_only=True)
+    assert set(best) == {"model", "prolab", "best"}
+    assert "optimizer" in torch.load(tmp_path / "model_0000001.pth", weights_only=True)

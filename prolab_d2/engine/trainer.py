@@ -64,7 +64,7 @@ class BestCheckpoint(HookBase):
         value = float(latest[0])
         if math.isfinite(value) and value > self._best:
             self._best = value
-            self._checkpointer.save("model_best", best={self._metric: value})
+            self._checkpointer.save_model("model_best", best={self._metric: value})
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self._best}
