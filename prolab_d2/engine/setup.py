@@ -34,6 +34,13 @@ _LEAST = {
     "INPUT.MIN_SIZE_TEST": 0,
     "TEST.EVAL_PERIOD": 0,
 }
+# Keys that hold two numbers.
+_PAIRS = (
+    "INPUT.SCALE_RANGE",
+    "INPUT.CROP.SIZE",
+    "TEST.SLIDING_WINDOW.CROP_SIZE",
+    "TEST.SLIDING_WINDOW.STRIDE",
+)
 
 
 class _NoUserErrorTracebacks(logging.Filter):
@@ -116,6 +123,14 @@ def load_config(
         value = reduce(getattr, key.split("."), cfg)
         if value < least:
             raise ProLabError(f"{key} is {value}: give a number from {least}")
+    for key in _PAIRS:
+        value = reduce(getattr, key.split("."), cfg)
+        if len(value) != 2:
+            raise ProLabError(f"{key} is {value}: give two numbers, such as '[1, 2]'")
+    if not 0 <= cfg.MODEL.PROLAB.DROPOUT < 1:
+        raise ProLabError(
+            f"MODEL.PROLAB.DROPOUT is {cfg.MODEL.PROLAB.DROPOUT}: give a probability below 1"
+        )
     if dataset:
         cfg.DATASETS.FOLDER = str(dataset)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
