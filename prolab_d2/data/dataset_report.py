@@ -91,7 +91,9 @@ def find_dataset(folder_or_name: str) -> list[Split]:
     if Path(folder_or_name).is_dir():
         root = Path(folder_or_name)
         names = register_folder(root)
-        return [_folder_split(root, split, name) for split, name in names.items()]
+        splits = [_folder_split(root, split, name) for split, name in names.items()]
+        splits[0].notes += _missing_splits(names)
+        return splits
     names = [name for name in DatasetCatalog if name == folder_or_name]
     names = names or [n for n in DatasetCatalog if n.startswith(f"{folder_or_name}_sem_seg_")]
     if not names:
@@ -113,8 +115,21 @@ def _folder_split(root: Path, split: str, name: str) -> Split:
     ]
     notes = []
     if masks is None:
-        notes.append(f"no folder annotations/{split}: good for prediction only")
+        notes.append(
+            f"no folder annotations/{split}: good for prediction only, train_net.py needs masks to "
+            "train and to evaluate"
+        )
     return Split(split, MetadataCatalog.get(name), found.entries, problems, notes)
+
+
+def _missing_splits(names: Iterable[str]) -> list[str]:
+    """What train_net.py asks for when a folder has no split of the name that it looks for."""
+    return [
+        f"no split {split}: name the one that takes its place, DATASETS.{key} "
+        f"\"('<folder>_sem_seg_<split>',)\", or rename images/<split> and annotations/<split>"
+        for split, key in (("train", "TRAIN"), ("val", "TEST"))
+        if split not in names
+    ]
 
 
 def _registered_split(name: str) -> Split:

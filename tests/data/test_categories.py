@@ -70,6 +70,7 @@ def test_ids_from_one_leave_zero_for_unlabelled(tmp_path: Path) -> None:
         ("", "no category"),
         ("road\n\ntree\n", "line 2 is empty"),
         ("road\nroad\n", "'road' is there twice"),
+        ("0: road\n1: tree\n", "every line begins with a number"),
         ({"names": ["road"]}, "unexpected content"),
         ({"categories": "road"}, "unexpected content"),
         ([3], "category 0 has no name"),

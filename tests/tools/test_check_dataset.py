@@ -130,3 +130,12 @@ def test_a_registered_name_is_enough(monkeypatch, capsys) -> None:
     assert main(["camvid_sem_seg_val"]) == 0
     out = capsys.readouterr().out
     assert "480 x 360" in out and "bicyclist" in out
+
+
+def test_splits_that_training_would_miss_are_noted(folder: Path, capsys) -> None:
+    (folder / "images/val").rename(folder / "images/valid")
+    assert main([str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert "no split val: name the one that takes its place, DATASETS.TEST" in out
+    assert "no split train" not in out
+    assert "no folder annotations/valid: good for prediction only" in out

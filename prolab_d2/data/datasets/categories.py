@@ -20,6 +20,7 @@ __all__ = ["Categories", "check_categories", "read_categories"]
 
 FILE_NAMES = ("categories.txt", "categories.json")
 _COLOR = re.compile(r"^#?([0-9a-fA-F]{6})$")
+_NUMBERED = re.compile(r"^\d+\s*[:;,.\t]\s*\S")
 _UNKNOWN = -1
 
 
@@ -102,6 +103,11 @@ def _from_text(text: str, path: Path) -> Categories:
         else:
             names.append(line.strip())
             colors.append(None)
+    if names and all(map(_NUMBERED.match, names)):
+        raise ProLabError(
+            f"every line begins with a number ({names[0]!r}), {path}: write the names alone, in "
+            "the order of the ids, or use categories.json with an id for each"
+        )
     return _categories(names, colors, path)
 
 
