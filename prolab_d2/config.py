@@ -72,6 +72,10 @@ def _add_model(cfg: CfgNode) -> None:
     head.NUM_CONVS = 2
     # FCN: concatenate the input once more before a last convolution.
     head.CONCAT_INPUT = True
+    # DeepLabV3+: one branch for each dilation; 1 is a 1x1 convolution.
+    head.DILATIONS = [1, 6, 12, 18]
+    # DeepLabV3+: width of the low-level branch, which exists where IN_FEATURES names two.
+    head.LOW_LEVEL_CHANNELS = 48
 
     aux = cfg.MODEL.AUX_HEAD = head.clone()
     # "" switches the auxiliary head off. It exists in training only.

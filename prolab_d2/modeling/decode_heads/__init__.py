@@ -7,7 +7,17 @@ from prolab_d2.modeling.decode_heads.base import (
     DecodeHead,
     build_decode_head,
 )
+from prolab_d2.modeling.decode_heads.deeplab_head import DeepLabV3PlusHead
 from prolab_d2.modeling.decode_heads.fcn_head import FCNHead
+from prolab_d2.modeling.decode_heads.segformer_head import SegFormerHead
 from prolab_d2.modeling.decode_heads.uper_head import UPerNetHead
 
-__all__ = ["DECODE_HEADS_REGISTRY", "DecodeHead", "FCNHead", "UPerNetHead", "build_decode_head"]
+__all__ = [
+    "DECODE_HEADS_REGISTRY",
+    "DecodeHead",
+    "DeepLabV3PlusHead",
+    "FCNHead",
+    "SegFormerHead",
+    "UPerNetHead",
+    "build_decode_head",
+]

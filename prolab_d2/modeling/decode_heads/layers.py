@@ -5,6 +5,7 @@ Shapes: B batch, C channels, h x w feature size.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 
 import torch
@@ -16,14 +17,15 @@ from torch import Tensor, nn
 
 from prolab_d2.errors import ProLabError
 
-__all__ = ["ConvModule", "build_norm", "resize"]
+__all__ = ["ConvModule", "DepthwiseSeparableConvModule", "build_norm", "resize"]
 
 
 def build_norm(norm: str, channels: int) -> nn.Module | None:
     """Detectron2's `get_norm`, with "SyncBN" only where several CUDA processes can synchronise.
 
     `nn.SyncBatchNorm` cannot train on CPU, and plain batch norm is the same thing in one process;
-    both have the same parameter names.
+    both have the same parameter names. "GN" has Detectron2's 32 groups, or fewer where 32 does not
+    divide the width, as in a depthwise convolution.
 
     Args:
         norm: "BN", "SyncBN", "FrozenBN", "GN", ... or "" for none.
@@ -32,6 +34,8 @@ def build_norm(norm: str, channels: int) -> nn.Module | None:
     """
     if norm == "SyncBN" and not _can_synchronise():
         norm = "BN"
+    if norm == "GN":
+        return nn.GroupNorm(math.gcd(32, channels), channels)
     try:
         return get_norm(norm, channels)
     except KeyError as error:
@@ -65,6 +69,7 @@ class ConvModule(nn.Sequential):
         *,
         norm: str = "SyncBN",
         dilation: int = 1,
+        groups: int = 1,
     ) -> None:
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         normalisation = build_norm(norm, out_channels)
@@ -74,6 +79,7 @@ class ConvModule(nn.Sequential):
             kernel_size,
             padding=(kernel_size // 2) * dilation,
             dilation=dilation,
+            groups=groups,
             bias=normalisation is None,
         )
         weight_init.c2_msra_fill(layers["conv"])
@@ -95,6 +101,24 @@ class ConvModule(nn.Sequential):
                 "to 'GN'"
             )
         return super().forward(x)
+
+
+class DepthwiseSeparableConvModule(nn.Sequential):
+    """A 3x3 convolution of each channel for itself, then a 1x1 one that mixes them.
+
+    Both are followed by normalisation and ReLU.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, norm: str = "SyncBN", dilation: int = 1
+    ) -> None:
+        depthwise = ConvModule(
+            in_channels, in_channels, 3, norm=norm, dilation=dilation, groups=in_channels
+        )
+        pointwise = ConvModule(in_channels, out_channels, 1, norm=norm)
+        super().__init__(
+            OrderedDict([("depthwise_conv", depthwise), ("pointwise_conv", pointwise)])
+        )
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:

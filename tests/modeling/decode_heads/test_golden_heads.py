@@ -43,12 +43,19 @@ def _fcn_options(config: dict[str, Any]) -> dict[str, Any]:
     return {name: config[name] for name in names if name in config}
 
 
+def _deeplab_options(config: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "dilations": tuple(config["dilations"]),
+        "low_level_channels": config["c1_channels"],
+    }
+
+
 # Published type: our class, and its options. A class that is not registered is not built yet.
 HEADS: dict[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     "UPerHead_cluster_embed": ("UPerNetHead", _uper_options),
     "FCNHead_cluster_embed": ("FCNHead", _fcn_options),
     "SegformerHead_cluster_embed": ("SegFormerHead", lambda config: {}),
-    "DepthwiseSeparableASPPHead_cluster_embed": ("DeepLabV3PlusHead", lambda config: {}),
+    "DepthwiseSeparableASPPHead_cluster_embed": ("DeepLabV3PlusHead", _deeplab_options),
 }
 
 
@@ -59,6 +66,8 @@ class PublishedHead(nn.Module):
         super().__init__()
         indices = np.atleast_1d(config["in_index"]).tolist()
         widths = np.atleast_1d(config["in_channels"]).tolist()
+        if config.get("c1_in_channels"):  # the low-level branch always reads the finest feature
+            indices, widths = [0, *indices], [config["c1_in_channels"], *widths]
         name, options = HEADS[config["type"]]
         self.head: DecodeHead = DECODE_HEADS_REGISTRY.get(name)(
             input_shape={
