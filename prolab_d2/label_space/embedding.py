@@ -10,8 +10,6 @@ import importlib
 import importlib.util
 import os
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from prolab_d2.errors import ProLabError
+from prolab_d2.hub import require_hub
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -29,7 +28,10 @@ __all__ = ["POOLINGS", "Encoder", "SentenceEncoder"]
 # "default": what the model's folder asks for.
 POOLINGS = ("mean", "cls", "default")
 
-_HUB_TIMEOUT = 5.0
+_WITHOUT_HUB = (
+    "connect once so that it is downloaded, or copy the model's folder here and give its path as "
+    "the encoder"
+)
 
 
 class Encoder(Protocol):
@@ -140,7 +142,7 @@ def _load(source: str, local: bool, device: str | None) -> SentenceTransformer:
         )
     if not local and not _is_cached(source):
         # Before the import below, which takes seconds of its own.
-        _require_hub(source)
+        require_hub(f"the sentence encoder {source!r}", _WITHOUT_HUB)
     from sentence_transformers import SentenceTransformer
 
     failures = (OSError, ValueError, RuntimeError)
@@ -153,7 +155,7 @@ def _load(source: str, local: bool, device: str | None) -> SentenceTransformer:
                 f"cannot load the sentence encoder in {source} ({_first_line(error)}): "
                 "copy the whole folder of the model again"
             ) from error
-    _require_hub(source)
+    require_hub(f"the sentence encoder {source!r}", _WITHOUT_HUB)
     try:
         return SentenceTransformer(source, device=device)
     except failures as error:
@@ -169,33 +171,6 @@ def _is_cached(name: str) -> bool:
 
     full_name = name if "/" in name else f"sentence-transformers/{name}"
     return isinstance(try_to_load_from_cache(full_name, "config.json"), str)
-
-
-def _require_hub(name: str) -> None:
-    """Fails within seconds when the hub cannot be reached; its own client retries for a minute."""
-    cure = (
-        "connect once so that it is downloaded, or copy the model's folder here and give "
-        "its path as the encoder"
-    )
-    if any(
-        os.environ.get(key, "").upper() in {"1", "TRUE", "YES", "ON"}
-        for key in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-    ):
-        raise ProLabError(
-            f"the sentence encoder {name!r} is not in the local cache, and HF_HUB_OFFLINE forbids "
-            f"a download: {cure}"
-        )
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    try:
-        request = urllib.request.Request(endpoint, method="HEAD")
-        urllib.request.urlopen(request, timeout=_HUB_TIMEOUT).close()
-    except urllib.error.HTTPError:
-        return
-    except (OSError, ValueError) as error:
-        raise ProLabError(
-            f"the sentence encoder {name!r} is not in the local cache, and {endpoint} cannot be "
-            f"reached ({_first_line(error)}): {cure}"
-        ) from error
 
 
 def _with_pooling(model: SentenceTransformer, pooling: str) -> SentenceTransformer:

@@ -19,6 +19,7 @@ from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from prolab_d2.errors import ProLabError
+from prolab_d2.hub import hub_problem
 from prolab_d2.modeling.key_map import efficientnet_lite_names
 
 __all__ = ["PACKAGE", "hub_without_waiting", "load_weights", "read_state_dict", "weights_file"]
@@ -27,7 +28,6 @@ PACKAGE = "package:"
 _SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 # Where training scripts keep the network inside a checkpoint.
 _NESTED = ("model", "state_dict", "module")
-_HUB_SECONDS = 5
 
 logger = logging.getLogger(__name__)
 
@@ -166,26 +166,15 @@ def hub_without_waiting(name: str) -> Iterator[None]:
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or not _hub_answers(constants.ENDPOINT)
+    problem = hub_problem()
+    constants.HF_HUB_OFFLINE = problem is not None
     try:
         yield
     except (OSError, RuntimeError) as error:
         raise ProLabError(
             f"MODEL.TIMM.WEIGHTS is 'hub', but the weights of {name!r} could not be fetched "
-            f"({type(error).__name__}): go online once, set HF_HUB_OFFLINE=1 to use only what was "
-            "downloaded before, or set MODEL.TIMM.WEIGHTS to a file"
+            f"({problem or type(error).__name__}): go online once, set HF_HUB_OFFLINE=1 to use "
+            "only what was downloaded before, or set MODEL.TIMM.WEIGHTS to a file"
         ) from error
     finally:
         constants.HF_HUB_OFFLINE = before
-
-
-def _hub_answers(endpoint: str) -> bool:
-    """One request through the hub's own client, which knows proxies and certificates."""
-    from huggingface_hub import get_session
-
-    try:
-        get_session().head(endpoint, timeout=_HUB_SECONDS)
-    except Exception as error:  # httpx or requests, as the hub's version has it
-        logger.info("%s does not answer: %s", endpoint, error)
-        return False
-    return True
