@@ -108,6 +108,11 @@ def _add_solver_and_test(cfg: CfgNode) -> None:
     cfg.SOLVER.OPTIMIZER = "ADAMW"
     # Learning rate of the backbone relative to BASE_LR.
     cfg.SOLVER.BACKBONE_MULTIPLIER = 1.0
+    # The learning rate falls by this factor from block to block of a transformer, down to its
+    # input; 1 switches that off.
+    cfg.SOLVER.LAYER_DECAY = 1.0
+    # Weight decay for position, level and token embeddings, too, as in the published training.
+    cfg.SOLVER.DECAY_EMBEDDINGS = True
     cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupPolyLR"
     # Exponent of the polynomial decay.
     cfg.SOLVER.POLY_LR_POWER = 1.0

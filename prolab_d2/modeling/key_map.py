@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-__all__ = ["efficientnet_lite_names", "head_names"]
+__all__ = ["efficientnet_lite_names", "segmentor_names"]
 
-# Published heads keep the projection to the pixel embedding inside; here it is the segmentor's.
+# Published heads keep the projection to the pixel embedding inside.
 _PROJECTION = "conv_seg."
+# Published part: (head, projection) here.
+_HEADS = {
+    "decode_head": ("decode_head", "projection"),
+    "auxiliary_head": ("aux_head", "aux_projection"),
+}
 
 _BLOCK = re.compile(r"_blocks\.(\d+)\.(.+)")
 _OUTSIDE_BLOCKS = {
@@ -43,23 +48,23 @@ _STAGES = {
 }
 
 
-def head_names(
-    names: Iterable[str], head: str = "decode_head", projection: str = "projection"
-) -> dict[str, str]:
-    """Names inside a published decode head to names in a `PropertySegmentor`.
+def segmentor_names(names: Iterable[str]) -> dict[str, str]:
+    """Names in a published segmentor (MMSegmentation's) to names in a `PropertySegmentor`.
 
-    The heads keep the published names; only the last convolution, "conv_seg", moves.
+    Backbone and heads keep the published names; only the last convolution of a head, "conv_seg",
+    moves, because the projection to the pixel embedding belongs to the segmentor here.
 
     Args:
-        names: such as "lateral_convs.0.conv.weight" or "conv_seg.bias".
-        head, projection: where the two live in the segmentor ("aux_head", "aux_projection").
+        names: such as "backbone.pos_embed", "decode_head.conv_seg.bias" or
+            "auxiliary_head.convs.0.conv.weight".
     """
-    return {
-        name: f"{projection}.{name[len(_PROJECTION) :]}"
-        if name.startswith(_PROJECTION)
-        else f"{head}.{name}"
-        for name in names
-    }
+    mapped = {}
+    for name in names:
+        part, _, rest = name.partition(".")
+        head, projection = _HEADS.get(part, (part, ""))
+        moves = projection and rest.startswith(_PROJECTION)
+        mapped[name] = f"{projection}.{rest[len(_PROJECTION) :]}" if moves else f"{head}.{rest}"
+    return mapped
 
 
 def efficientnet_lite_names(names: Iterable[str]) -> dict[str, str]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from detectron2.config import CfgNode
 from detectron2.solver import build_lr_scheduler as build_detectron2_scheduler
@@ -13,47 +10,28 @@ from detectron2.solver.lr_scheduler import LRMultiplier
 from torch import nn
 
 from prolab_d2.errors import ProLabError
+from prolab_d2.solver.parameters import parameter_groups
 from prolab_d2.solver.schedule import WarmupPoly
 
-__all__ = ["build_lr_scheduler", "build_optimizer", "parameter_groups"]
-
-
-def parameter_groups(
-    model: nn.Module,
-    base_lr: float,
-    weight_decay: float,
-    multipliers: Mapping[str, float] | None = None,
-) -> list[dict[str, Any]]:
-    """Parameters by learning rate and weight decay.
-
-    Vectors and scalars (biases, norms, layer scales) have no weight decay.
-
-    Args:
-        multipliers: name of a child module of `model` -> factor of `base_lr`; 1 for all others.
-    """
-    multipliers = multipliers or {}
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        lr = base_lr * multipliers.get(name.split(".")[0], 1.0)
-        decay = 0.0 if parameter.ndim <= 1 or name.endswith(".bias") else weight_decay
-        groups.setdefault((lr, decay), []).append(parameter)
-    return [
-        {"params": parameters, "lr": lr, "weight_decay": decay}
-        for (lr, decay), parameters in groups.items()
-    ]
+__all__ = ["build_lr_scheduler", "build_optimizer"]
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """SOLVER.OPTIMIZER over `parameter_groups`, with gradient clipping if the config asks for it.
 
     Raises:
-        ProLabError: the optimiser has another name.
+        ProLabError: the optimiser has another name, or the backbone cannot have SOLVER.LAYER_DECAY.
     """
     solver = cfg.SOLVER
     multipliers = {"backbone": solver.BACKBONE_MULTIPLIER}
-    groups = parameter_groups(model, solver.BASE_LR, solver.WEIGHT_DECAY, multipliers)
+    groups = parameter_groups(
+        model,
+        solver.BASE_LR,
+        solver.WEIGHT_DECAY,
+        multipliers,
+        layer_decay=solver.LAYER_DECAY,
+        decay_embeddings=solver.DECAY_EMBEDDINGS,
+    )
     if solver.OPTIMIZER == "ADAMW":
         optimizer = maybe_add_gradient_clipping(cfg, torch.optim.AdamW)
         return optimizer(groups, lr=solver.BASE_LR, weight_decay=solver.WEIGHT_DECAY)

@@ -1,8 +1,6 @@
 import pytest
-import torch
 
 from prolab_d2.solver import WarmupPoly
-from prolab_d2.solver.build import parameter_groups
 from tests.golden import golden_files, golden_json
 
 
@@ -36,27 +34,3 @@ def test_learning_rates_equal_the_published_training() -> None:
             ours = case["base_lr"] * schedule(iteration / case["max_iters"])
             assert ours == pytest.approx(expected, rel=1e-9), f"{path.name}, {iteration}"
     print(f"{len(files)} published schedules")
-
-
-def test_vectors_have_no_weight_decay_and_the_backbone_its_own_rate() -> None:
-    model = torch.nn.ModuleDict(
-        {
-            "backbone": torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4)),
-            "head": torch.nn.Linear(4, 2),
-        }
-    )
-    groups = parameter_groups(model, 0.1, 0.05, {"backbone": 0.5})
-    found = {
-        id(parameter): (group["lr"], group["weight_decay"])
-        for group in groups
-        for parameter in group["params"]
-    }
-    named = {name: found[id(parameter)] for name, parameter in model.named_parameters()}
-    assert named == {
-        "backbone.0.weight": (0.05, 0.05),
-        "backbone.0.bias": (0.05, 0.0),
-        "backbone.1.weight": (0.05, 0.0),
-        "backbone.1.bias": (0.05, 0.0),
-        "head.weight": (0.1, 0.05),
-        "head.bias": (0.1, 0.0),
-    }

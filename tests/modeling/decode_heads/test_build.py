@@ -5,7 +5,6 @@ from detectron2.config import CfgNode
 
 from prolab_d2 import ProLabError
 from prolab_d2.modeling.decode_heads import FCNHead, UPerNetHead, build_decode_head
-from prolab_d2.modeling.key_map import head_names
 from tests.modeling.head_tester import INPUT_SHAPE, make_features
 
 
@@ -38,14 +37,3 @@ def test_unknown_head_is_one_sentence(tiny_cfg: CfgNode) -> None:
     tiny_cfg.MODEL.DECODE_HEAD.NAME = "UperHead"
     with pytest.raises(ProLabError, match=r"'UperHead'.*'FCNHead'.*'UPerNetHead'"):
         build_decode_head(tiny_cfg.MODEL.DECODE_HEAD, INPUT_SHAPE)
-
-
-def test_published_names_keep_their_place_but_for_the_projection() -> None:
-    names = ["conv_seg.weight", "lateral_convs.0.conv.weight"]
-    assert head_names(names) == {
-        "conv_seg.weight": "projection.weight",
-        "lateral_convs.0.conv.weight": "decode_head.lateral_convs.0.conv.weight",
-    }
-    assert head_names(names[:1], "aux_head", "aux_projection") == {
-        "conv_seg.weight": "aux_projection.weight"
-    }

@@ -50,7 +50,7 @@ def _deeplab_options(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-# Published type: our class, and its options. A class that is not registered is not built yet.
+# Published type: our class, and its options.
 HEADS: dict[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     "UPerHead_cluster_embed": ("UPerNetHead", _uper_options),
     "FCNHead_cluster_embed": ("FCNHead", _fcn_options),
@@ -193,19 +193,14 @@ def check_training(
 
 
 def test_heads_match_the_published_ones(capsys: pytest.CaptureFixture[str]) -> None:
-    ran, waiting = [], {}
     for path in FILES:
         arrays = GoldenArrays(path)
         kind = arrays.meta["config"]["type"]
         assert kind in HEADS, f"{path.name}: unknown head {kind}"
-        if HEADS[kind][0] not in DECODE_HEADS_REGISTRY:
-            waiting[path.stem] = HEADS[kind][0]
-            continue
         try:
             check_case(arrays)
         except AssertionError as error:
             raise AssertionError(f"{path.name}: {error}") from error
-        ran.append(path.stem)
     with capsys.disabled():
-        print(f"\ngolden heads: {len(ran)} cases ran ({', '.join(ran)}); not built yet: {waiting}")
-    assert ran
+        names = ", ".join(path.stem for path in FILES)
+        print(f"\ngolden heads: {len(FILES)} cases ran ({names})")
