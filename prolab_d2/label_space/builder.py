@@ -22,8 +22,9 @@ from prolab_d2.label_space.clustering import Clusters, cluster
 from prolab_d2.label_space.descriptions import Descriptions, check_descriptions
 from prolab_d2.label_space.embedding import Encoder, SentenceEncoder
 from prolab_d2.label_space.label_space import LabelSpace
+from prolab_d2.label_space.naming import property_names
 
-__all__ = ["assemble", "build_label_space", "check_num_properties", "property_names"]
+__all__ = ["assemble", "build_label_space", "check_num_properties"]
 
 _RECORDED_PACKAGES = ("numpy", "scikit-learn", "sentence-transformers", "torch", "transformers")
 
@@ -120,27 +121,6 @@ def assemble(
         embeddings=embeddings,
         property_of_description=clusters.labels,
     )
-
-
-def property_names(
-    sentences: Sequence[str], embeddings: np.ndarray, clusters: Clusters
-) -> list[str]:
-    """For every cluster the member nearest its centre, made unique without regard to case.
-
-    When that sentence names another property already, the next nearest does, and in the end a
-    number is added.
-    """
-    names: list[str] = []
-    taken: set[str] = set()
-    for number, centre in enumerate(clusters.centres):
-        members = np.flatnonzero(clusters.labels == number)
-        distance = np.linalg.norm(embeddings[members] - centre, axis=1)
-        candidates = [sentences[i].rstrip(" .") for i in members[distance.argsort(kind="stable")]]
-        candidates += [f"{candidates[0]} ({i})" for i in range(2, len(sentences) + 2)]
-        name = next(name for name in candidates if name.lower() not in taken)
-        names.append(name)
-        taken.add(name.lower())
-    return names
 
 
 def _embed(descriptions: Descriptions, encoder: Encoder, tell: Callable[[str], None]) -> np.ndarray:

@@ -5,8 +5,6 @@ import pytest
 
 from prolab_d2 import LabelSpace, ProLabError
 from prolab_d2.label_space import build_label_space, cluster, summarize
-from prolab_d2.label_space.builder import property_names
-from prolab_d2.label_space.clustering import Clusters
 from tests.label_space.conftest import SENTENCES, WordEncoder
 
 
@@ -33,17 +31,6 @@ def test_a_property_is_named_after_the_member_nearest_its_centre(space: LabelSpa
         distance = np.linalg.norm(space.embeddings[members] - space.bank[k], axis=1)
         nearest = {sentences[i] for i in members[distance < distance.min() + 1e-3]}
         assert entry.name in nearest
-
-
-def test_equal_names_are_told_apart() -> None:
-    sentences = ["Red paint.", "red paint", "red wall", "RED PAINT"]
-    embeddings = np.array([[0.0], [10.0], [10.5], [20.0]])
-    clusters = Clusters(np.array([0, 1, 1, 2]), np.array([[0.0], [10.0], [20.0]]))
-    assert property_names(sentences, embeddings, clusters) == [
-        "Red paint",
-        "red wall",
-        "RED PAINT (2)",
-    ]
 
 
 def test_two_runs_give_the_same(encoder: WordEncoder) -> None:
