@@ -120,6 +120,7 @@ def assemble(
         provenance,
         embeddings=embeddings,
         property_of_description=clusters.labels,
+        tree=clusters.tree,
     )
 
 

@@ -244,6 +244,8 @@ def _agglomerative(
             f"the tree of {len(points)} sentences does not fit into memory, "
             f"{MAX_TREE_SENTENCES} are the most: cluster with 'kmeans' or 'spherical' instead"
         )
+    if len(points) == 1:
+        return Clusters(np.zeros(1, dtype=np.int32), embeddings.copy())
     with _scikit_learn():
         from scipy.cluster.hierarchy import linkage
 

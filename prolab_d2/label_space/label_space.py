@@ -48,6 +48,7 @@ class LabelSpace:
         descriptions: sentences by category; categories without any have an empty tuple.
         embeddings: (M, D) float16 of all sentences in the order of `descriptions`, or None.
         property_of_description: (M,) int32, the property of every sentence, or None.
+        tree: (M - 1, 4) float64, the hierarchy of the sentences that `cut` cuts, or None.
         provenance: how it was made. JSON data; "dates" and "timings" in it are kept in build.log.
     """
 
@@ -59,6 +60,7 @@ class LabelSpace:
     embeddings: np.ndarray | None = None
     property_of_description: np.ndarray | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    tree: np.ndarray | None = None
 
     @classmethod
     def from_arrays(
@@ -72,6 +74,7 @@ class LabelSpace:
         *,
         embeddings: Any = None,
         property_of_description: Any = None,
+        tree: Any = None,
         where: str = "label space",
     ) -> LabelSpace:
         """A label space from its parts; anything that NumPy can read is an array here.
@@ -84,6 +87,7 @@ class LabelSpace:
             descriptions: sentences by category, for all or some of the categories.
             embeddings: (M, D), rows in the order of the categories and their sentences.
             property_of_description: (M,) integers in [0, K), same order.
+            tree: (M - 1, 4), see `clustering`; needs the two arrays above.
             where: how errors call the label space.
         Raises:
             ProLabError: the parts do not fit together; the message says which, and what to do.
@@ -103,6 +107,8 @@ class LabelSpace:
         validation.check_sentence_arrays(
             num_sentences, bank.shape[1], embeddings, property_of_description, where
         )
+        if tree is not None:
+            tree = validation.tree_array(tree, num_sentences, where)
         members = _members(sentences, property_of_description, len(bank))
         space = cls(
             categories=names,
@@ -113,6 +119,7 @@ class LabelSpace:
             embeddings=_read_only(embeddings),
             property_of_description=_read_only(property_of_description),
             provenance=dict(provenance or {}),
+            tree=_read_only(tree),
         )
         space.validate(where)
         return space
@@ -166,6 +173,7 @@ class LabelSpace:
             {**document["provenance"], **log},
             embeddings=arrays.get("embeddings"),
             property_of_description=arrays.get("property_of_description"),
+            tree=arrays.get("tree"),
             where=where,
         )
 
@@ -181,10 +189,9 @@ class LabelSpace:
             "provenance": {k: v for k, v in self.provenance.items() if k not in log},
         }
         arrays = {"bank": self.bank, "signatures": self.signatures.astype(np.uint8)}
-        if self.embeddings is not None:
-            arrays["embeddings"] = self.embeddings
-        if self.property_of_description is not None:
-            arrays["property_of_description"] = self.property_of_description
+        for name in ("embeddings", "property_of_description", "tree"):
+            if getattr(self, name) is not None:
+                arrays[name] = getattr(self, name)
         return document, arrays, log
 
     def validate(self, where: str = "label space") -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "index_array",
     "number_array",
     "signature_array",
+    "tree_array",
 ]
 
 
@@ -122,6 +123,26 @@ def signature_array(signatures: Any, where: str) -> np.ndarray:
     if not np.isin(result, (0, 1)).all():
         raise ProLabError(f"{where}: signatures must be 0 or 1 everywhere: threshold them first")
     return np.ascontiguousarray(result.astype(bool))
+
+
+def tree_array(tree: Any, num_sentences: int, where: str) -> np.ndarray:
+    """A (M - 1, 4) float64 copy that joins every sentence and every merge once, near ones first."""
+    result = number_array(tree, "tree", np.float64, 2, where)
+    merges = len(result)
+    if result.shape != (num_sentences - 1, 4):
+        raise ProLabError(
+            f"{where}: the tree has shape {result.shape}, but {num_sentences} descriptions need "
+            f"({num_sentences - 1}, 4): build the label space again after editing descriptions"
+        )
+    nodes, distances = result[:, :2], result[:, 2]
+    known = nodes < num_sentences + np.arange(merges)[:, None]
+    each_once = np.array_equal(np.sort(nodes, axis=None), np.arange(2 * merges))
+    if not known.all() or not each_once or (np.diff(distances) < 0).any():
+        raise ProLabError(
+            f"{where}: the tree does not join all sentences step by step: build the label space "
+            "again"
+        )
+    return result
 
 
 def check_bank_and_signatures(
