@@ -88,6 +88,9 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["prolab_d2", "prolab_d2.*"]),
+    package_data={
+        "prolab_d2.data.datasets": ["names/*.txt"],
+    },
     python_requires=">=3.10",
     install_requires=REQUIREMENTS,
     extras_require={

@@ -71,6 +71,14 @@ def test_the_wheel_carries_every_label_space_and_config(wheel: Path) -> None:
             assert f"prolab_d2/_resources/{kind}/{inside}" in names
 
 
+def test_the_wheel_carries_the_lists_of_categories(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    files = list((ROOT / "prolab_d2/data/datasets/names").glob("*.txt"))
+    assert files
+    assert {path.relative_to(ROOT).as_posix() for path in files} <= names
+
+
 def test_names_resolve_from_the_wheel_in_any_folder(wheel: Path, tmp_path: Path) -> None:
     installed = tmp_path / "site"
     with zipfile.ZipFile(wheel) as archive:
