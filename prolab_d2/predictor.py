@@ -27,7 +27,8 @@ from prolab_d2.canvas import save_picture
 from prolab_d2.checkpoint import Checkpoint, read_checkpoint
 from prolab_d2.data import build_augmentations, read_image
 from prolab_d2.data.reading import eight_bits
-from prolab_d2.engine import check_device, load_config
+from prolab_d2.device import check_device
+from prolab_d2.engine import load_config
 from prolab_d2.errors import ProLabError
 from prolab_d2.explain import Explanation, explain_pixel
 from prolab_d2.label_space import LabelSpace

