@@ -26,13 +26,14 @@ from torch import Tensor
 from prolab_d2.canvas import save_picture
 from prolab_d2.checkpoint import Checkpoint, read_checkpoint
 from prolab_d2.data import build_augmentations, read_image
+from prolab_d2.data.augmentation import build_views, channels_first, make_views
 from prolab_d2.data.reading import eight_bits
 from prolab_d2.device import check_device
 from prolab_d2.engine import load_config
 from prolab_d2.errors import ProLabError
 from prolab_d2.explain import Explanation, explain_pixel
 from prolab_d2.label_space import LabelSpace
-from prolab_d2.modeling.inference import Maps, category_labels, low_resolution_maps, sample_maps
+from prolab_d2.modeling.inference import Maps, low_resolution_maps, sample_maps
 from prolab_d2.modeling.property_segmentor import PropertySegmentor
 from prolab_d2.modeling.property_space import PropertySpace
 from prolab_d2.visualizer import (
@@ -192,6 +193,7 @@ class Predictor:
         self._augmentations = T.AugmentationList(
             build_augmentations(cfg, False, model.ignore_label)
         )
+        self._views = build_views(cfg)
 
     @classmethod
     def from_checkpoint(
@@ -233,6 +235,9 @@ class Predictor:
     def __call__(self, image: ImageLike) -> Prediction:
         """Segments one image.
 
+        With TEST.AUG.ENABLED the labels come from the views of test-time augmentation, properties
+        and explanations from the image as it is.
+
         Args:
             image: a path, a Pillow image, or an RGB array (H, W, 3) of uint8.
         Raises:
@@ -240,18 +245,29 @@ class Predictor:
         """
         rgb = _to_rgb(image)
         logits = self.model.predict_logits(self.prepare(rgb))
-        space, maps, weights = self._property_space, logits, None
         with torch.inference_mode():
-            if space is not None:
-                maps, weights = logits.map_values(space.unit_activations), space.category_weights
-            labels = category_labels(maps, rgb.shape[:2], weights)[0].cpu().numpy()
-        return Prediction(rgb, labels, self.label_space, self.metadata, logits, space)
+            if self._views:
+                views = make_views(self._in_format(rgb), self._views)
+                labels = self.model.predict_labels_of_views(views, rgb.shape[:2])
+            else:
+                labels = self.model.predict_labels(logits, rgb.shape[:2])
+        return Prediction(
+            rgb,
+            labels.cpu().numpy(),
+            self.label_space,
+            self.metadata,
+            logits,
+            self._property_space,
+        )
 
     def prepare(self, rgb: np.ndarray) -> Tensor:
         """What the model reads: (3, H', W') uint8 at test size, channels in INPUT.FORMAT."""
-        augmented = T.AugInput(convert_PIL_to_numpy(Image.fromarray(rgb), self._format))
+        augmented = T.AugInput(self._in_format(rgb))
         self._augmentations(augmented)
-        return torch.from_numpy(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
+        return channels_first(augmented.image)
+
+    def _in_format(self, rgb: np.ndarray) -> np.ndarray:
+        return convert_PIL_to_numpy(Image.fromarray(rgb), self._format)
 
     def require_properties(self) -> None:
         """Raises a `ProLabError` if the model has category supervision: it explains nothing."""

@@ -71,10 +71,17 @@ def test_path_pillow_image_and_array_give_the_same(
 
 
 @pytest.mark.parametrize("color_order", ["RGB", "BGR"])
+@pytest.mark.parametrize("augmented", [False, True])
 def test_labels_are_those_of_evaluation(
-    tiny_cfg: CfgNode, tiny_dataset_folder: Path, tmp_path: Path, color_order: str
+    tiny_cfg: CfgNode,
+    tiny_dataset_folder: Path,
+    tmp_path: Path,
+    color_order: str,
+    augmented: bool,
 ) -> None:
     names = register_folder(tiny_dataset_folder)
+    tiny_cfg.TEST.AUG.ENABLED = augmented
+    tiny_cfg.TEST.AUG.MIN_SIZES = (40, 90)
     tiny_cfg.INPUT.FORMAT = color_order
     tiny_cfg.INPUT.MIN_SIZE_TEST = 75
     tiny_cfg.DATASETS.TEST = (names["val"],)

@@ -13,12 +13,15 @@ class here: images are scaled into a box without antialiasing, and a crop that f
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import Transform
+from torch import Tensor
 
 from prolab_d2.data.photometric import PhotometricDistortion
 from prolab_d2.errors import ProLabError
@@ -28,7 +31,10 @@ __all__ = [
     "ResizeImage",
     "ScaleIntoBox",
     "build_augmentations",
+    "build_views",
+    "channels_first",
     "choose_crop",
+    "make_views",
     "round_up",
     "scaled_size",
 ]
@@ -266,3 +272,44 @@ def build_augmentations(cfg: CfgNode, is_train: bool, ignore_label: int) -> list
     if inputs.PHOTOMETRIC_DISTORTION:
         augmentations.append(PhotometricDistortion(inputs.FORMAT))
     return augmentations
+
+
+def build_views(cfg: CfgNode) -> list[tuple[T.Augmentation, bool]]:
+    """The views of test-time augmentation, TEST.AUG: how to scale, and whether to mirror.
+
+    Each of MIN_SIZES scales the box of MIN_SIZE_TEST and MAX_SIZE_TEST, whose long side stays at
+    or below TEST.AUG.MAX_SIZE; with FLIP there is a mirror image of each. Empty when switched off.
+
+    Raises:
+        ProLabError: MIN_SIZES is empty.
+    """
+    inputs, views = cfg.INPUT, cfg.TEST.AUG
+    if not views.ENABLED:
+        return []
+    if not views.MIN_SIZES:
+        raise ProLabError("TEST.AUG.MIN_SIZES is empty: give short sides such as '(256, 512)'")
+    result = []
+    for size in views.MIN_SIZES:
+        factor = size / inputs.MIN_SIZE_TEST if inputs.MIN_SIZE_TEST else 1.0
+        long_edge = min(int(inputs.MAX_SIZE_TEST * factor), views.MAX_SIZE)
+        scale = ScaleIntoBox((size,), long_edge, multiple=inputs.TEST_SIZE_MULTIPLE)
+        result += [(scale, flip) for flip in ((False, True) if views.FLIP else (False,))]
+    return result
+
+
+def make_views(
+    image: np.ndarray, views: Sequence[tuple[T.Augmentation, bool]]
+) -> list[dict[str, Any]]:
+    """The views of an image (H, W, 3) as `PropertySegmentor` reads them."""
+    made = []
+    for scale, flip in views:
+        augmented = T.AugInput(image)
+        scale(augmented)
+        pixels = augmented.image[:, ::-1] if flip else augmented.image
+        made.append({"image": channels_first(pixels), "flip": flip})
+    return made
+
+
+def channels_first(image: np.ndarray) -> Tensor:
+    """(H, W, 3) array to (3, H, W) tensor; copies, since augmentations leave negative strides."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

@@ -17,7 +17,12 @@ from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
 from torch import Tensor
 
-from prolab_d2.data.augmentation import build_augmentations
+from prolab_d2.data.augmentation import (
+    build_augmentations,
+    build_views,
+    channels_first,
+    make_views,
+)
 from prolab_d2.data.property_targets import make_property_targets
 from prolab_d2.data.reading import LabelIds, read_image, read_sem_seg
 from prolab_d2.errors import ProLabError
@@ -35,7 +40,8 @@ class PropertyDatasetMapper:
     - "image": (3, H, W) uint8, channels in the order of INPUT.FORMAT,
     - "sem_seg": int64 data-set ids; (H, W) in training, else of the size of the file's image and
       only where there is a mask,
-    - "property_targets": `PropertyTargets` of "sem_seg", when there are signatures.
+    - "property_targets": `PropertyTargets` of "sem_seg", when there are signatures,
+    - "views" in testing with TEST.AUG.ENABLED: what `PropertySegmentor` averages over.
     """
 
     @configurable
@@ -47,6 +53,7 @@ class PropertyDatasetMapper:
         label_ids: LabelIds,
         signatures: Tensor | None = None,
         image_format: str = "RGB",
+        views: Sequence[tuple[T.Augmentation, bool]] = (),
     ) -> None:
         """
         Args:
@@ -56,6 +63,7 @@ class PropertyDatasetMapper:
             label_ids: the data set's ids.
             signatures: (N, K) bool rows of the label space; None leaves property targets out.
             image_format: "RGB" or "BGR".
+            views: of test-time augmentation, see `build_views`.
         Raises:
             ProLabError: `signatures` has another number of rows than the data set has categories.
         """
@@ -74,6 +82,7 @@ class PropertyDatasetMapper:
         # In shared memory the loader's workers send a handle of the table, not the table.
         self.signatures = None if signatures is None else signatures.share_memory_()
         self.image_format = image_format
+        self.views = tuple(views)
 
     @classmethod
     def from_config(
@@ -104,6 +113,7 @@ class PropertyDatasetMapper:
             "label_ids": label_ids,
             "signatures": torch.tensor(LabelSpace.load(name).signatures) if name else None,
             "image_format": cfg.INPUT.FORMAT,
+            "views": () if is_train else build_views(cfg),
         }
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
@@ -133,9 +143,9 @@ class PropertyDatasetMapper:
         self.augmentations(augmented)
         if self.is_train:
             sem_seg = augmented.sem_seg
-        # Augmentations leave views with strides that torch cannot take.
-        channels_first = np.ascontiguousarray(augmented.image.transpose(2, 0, 1))
-        sample["image"] = torch.from_numpy(channels_first)
+        sample["image"] = channels_first(augmented.image)
+        if self.views:
+            sample["views"] = make_views(image, self.views)
         if sem_seg is not None:
             sample["sem_seg"] = torch.from_numpy(sem_seg.astype(np.int64))
             if self.signatures is not None:

@@ -135,7 +135,7 @@ class Maps:
 
     def bands(self, size: Size) -> Iterator[tuple[int, Tensor]]:
         """Yields (first row, (B, M, rows, width)) of the maps resized to `size`, top to bottom."""
-        step = self._band_height(size)
+        step = self.band_height(size)
         for start in range(0, size[0], step):
             yield start, self.band(size, start, min(start + step, size[0]))
 
@@ -169,7 +169,8 @@ class Maps:
                 total[:, :, first - start : last - start, x1:x2] += rows[..., : x2 - x1]
         return total.div_(self.windows_per_pixel[start:stop])
 
-    def _band_height(self, size: Size) -> int:
+    def band_height(self, size: Size) -> int:
+        """How many rows of an answer of `size` fit into a band."""
         values = self.tiles[0].values
         width = max(size[1], self.image_size[1], *(tile.padded_size[1] for tile in self.tiles))
         row_bytes = values.shape[0] * self.num_channels * width * values.element_size()

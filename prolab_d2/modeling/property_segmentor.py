@@ -21,6 +21,11 @@ from torch import Tensor, nn
 from prolab_d2.data.reading import default_ignore_label
 from prolab_d2.errors import ProLabError
 from prolab_d2.label_space import LabelSpace
+from prolab_d2.modeling.augmented_inference import (
+    View,
+    augmented_labels,
+    augmented_probabilities,
+)
 from prolab_d2.modeling.decode_heads import DecodeHead, build_decode_head
 from prolab_d2.modeling.inference import (
     Maps,
@@ -165,12 +170,15 @@ class PropertySegmentor(nn.Module):
         Args:
             batched_inputs: per image a dict with "image" (3, H, W) uint8 or float in the colour
                 order of the config; in training also "sem_seg" (H, W) int64; at inference
-                optionally "height" and "width", the size of the answer in pixels.
+                optionally "height" and "width", the size of the answer in pixels, and "views", a
+                list of dicts with an "image" and "flip" (it is the mirror image): labels and
+                scores then come from the mean probabilities of these views.
         Returns:
             In training {"loss_property" or "loss_category": scalar, "loss_aux": scalar}. Else per
             image a dict with "labels" (height, width) int64 or "sem_seg" (N, height, width)
-            float32 scores; on request "properties" (K, h, w), activations, and "unit_activations"
-            (K, h, w), the activations over their length, both covering the resized image.
+            float32, scores or with views probabilities; on request "properties" (K, h, w),
+            activations, and "unit_activations" (K, h, w), the activations over their length, both
+            covering the resized image.
         """
         if self.training:
             return self._losses(batched_inputs)
@@ -258,25 +266,56 @@ class PropertySegmentor(nn.Module):
             size_divisibility=max(self.backbone.size_divisibility, 4),
         )
 
+    def predict_labels(self, logits: Maps, size: tuple[int, int]) -> Tensor:
+        """(height, width) int64 labels from what `predict_logits` returned, at any size."""
+        maps, weights = self._scores(logits)
+        return category_labels(maps, size, weights)[0]
+
+    def predict_labels_of_views(
+        self, views: Sequence[dict[str, Any]], size: tuple[int, int]
+    ) -> Tensor:
+        """(height, width) int64 labels from several views, see `forward`."""
+        return augmented_labels(self._predict_views(views), size)[0]
+
+    def _predict_views(self, views: Sequence[dict[str, Any]]) -> list[View]:
+        answers = []
+        for view in views:
+            maps, weights = self._scores(self.predict_logits(view["image"]))
+            # Weighted before the resize, which is linear: softmax needs all categories at once.
+            answers.append(View(maps if weights is None else maps.weighted(weights), view["flip"]))
+        return answers
+
+    def _scores(self, logits: Maps) -> tuple[Maps, Tensor | None]:
+        """Maps that are linear in the category scores, and the weights that turn them into these.
+
+        Unit activations are what windows average; category logits of the baseline need no weights.
+        """
+        if self.supervision == "category":
+            return logits, None
+        space = self.property_space
+        return logits.map_values(space.unit_activations), space.category_weights
+
     def _infer(self, one: dict[str, Any]) -> dict[str, Tensor]:
-        image, space = one["image"], self.property_space
-        logits = self.predict_logits(image)
+        image, views = one["image"], one.get("views")
+        wants_properties = self.output_unit_activations or self.output_properties
         result = {}
-        if self.supervision == "property":
-            # Scores are linear in the unit activations: these are what windows average.
-            maps, weights = logits.map_values(space.unit_activations), space.category_weights
-            if self.output_unit_activations:
+        if wants_properties or not views:
+            logits = self.predict_logits(image)
+            maps, weights = self._scores(logits)
+            if self.output_unit_activations and self.supervision == "property":
                 result["unit_activations"] = low_resolution_maps(maps)[0]
-            if self.output_properties:
-                activations = logits.map_values(space.activations)
+            if self.output_properties and self.supervision == "property":
+                activations = logits.map_values(self.property_space.activations)
                 result["properties"] = low_resolution_maps(activations)[0]
-        else:
-            maps, weights = logits, None
         size = (one.get("height", image.shape[-2]), one.get("width", image.shape[-1]))
-        if self.output == "labels":
-            result["labels"] = category_labels(maps, size, weights)[0]
+        labels = self.output == "labels"
+        if views:
+            answer = (augmented_labels if labels else augmented_probabilities)(
+                self._predict_views(views), size
+            )
         else:
-            result["sem_seg"] = category_score_maps(maps, size, weights)[0]
+            answer = (category_labels if labels else category_score_maps)(maps, size, weights)
+        result["labels" if labels else "sem_seg"] = answer[0]
         return result
 
 

@@ -95,6 +95,27 @@ def test_test_samples_have_the_test_size_and_labels_of_the_original_size(cfg: Cf
     assert np.array_equal(kept["image"].numpy(), photograph(0).transpose(2, 0, 1))
 
 
+def test_test_time_augmentation_gives_scaled_and_mirrored_views(cfg: CfgNode) -> None:
+    cfg.merge_from_list(["TEST.AUG.ENABLED", True, "TEST.AUG.MIN_SIZES", (12, 36)])
+    cfg.merge_from_list(["INPUT.MIN_SIZE_TEST", 24, "INPUT.MAX_SIZE_TEST", 30])
+    entry = DatasetCatalog.get(cfg.DATASETS.TEST[0])[0]
+    sample = PropertyDatasetMapper(cfg, False)(entry)
+    assert sample["image"].shape == (3, 23, 30)
+    # The long side is bounded by MAX_SIZE_TEST times the scale.
+    assert [tuple(view["image"].shape) for view in sample["views"]] == [
+        (3, 11, 15), (3, 11, 15), (3, 34, 45), (3, 34, 45)
+    ]  # fmt: skip
+    assert [view["flip"] for view in sample["views"]] == [False, True, False, True]
+    assert torch.equal(sample["views"][0]["image"].flip(2), sample["views"][1]["image"])
+    cfg.merge_from_list(["TEST.AUG.FLIP", False, "TEST.AUG.MAX_SIZE", 40])
+    views = PropertyDatasetMapper(cfg, False)(entry)["views"]
+    assert [tuple(view["image"].shape) for view in views] == [(3, 11, 15), (3, 30, 40)]
+    assert "views" not in PropertyDatasetMapper(cfg, True)(entry)
+    cfg.TEST.AUG.MIN_SIZES = ()
+    with pytest.raises(ProLabError, match="TEST.AUG.MIN_SIZES is empty"):
+        PropertyDatasetMapper(cfg, False)
+
+
 def test_without_augmentation_nothing_changes_and_bgr_is_reversed(folder: Path) -> None:
     sample = plain_mapper()(entry_of(folder))
     assert np.array_equal(sample["image"].numpy(), photograph(0).transpose(2, 0, 1))

@@ -12,6 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from prolab_d2.modeling.augmented_inference import (
+    View,
+    augmented_labels,
+    augmented_probabilities,
+)
 from prolab_d2.modeling.inference import (
     Maps,
     WindowOptions,
@@ -136,19 +141,18 @@ def check_augmentations(case: Case) -> None:
     """Multi-scale and flip: probabilities at the original size, un-flipped, are averaged."""
     meta, prefix = case.meta["tta"], f"{case.meta['tta']['image']}/"
     size = tuple(case.image(f"{prefix}image").shape[-2:])
-    total = torch.zeros(1, len(case.weights), *size)
+    views = []
     for step in meta["order"]:
+        assert not step.get("vertical_flip")
+        flip = bool(step.get("horizontal_flip"))
         pixels = case.image(f"{prefix}tta/image_scale{step['scale']}")
-        flips = [
-            dim for dim, name in ((3, "horizontal_flip"), (2, "vertical_flip")) if step.get(name)
-        ]
-        maps = predict_maps(case.network, pixels.flip(flips), window=case.window)
-        total += case.probabilities(maps, size).flip(flips)
-    mean = total / len(meta["order"])
+        maps = predict_maps(case.network, pixels.flip(3) if flip else pixels, window=case.window)
+        views.append(View(maps.weighted(case.weights), flip))
+    mean = augmented_probabilities(views, size)
     assert_close(mean, case.arrays[f"{prefix}tta/mean_probabilities"], rtol=SCORE_RTOL, what="tta")
-    assert_same_labels(
-        mean[0].argmax(dim=0), case.arrays[f"{prefix}tta/prediction"], mean, "tta prediction"
-    )
+    labels = augmented_labels(views, size)
+    assert torch.equal(labels, mean.argmax(dim=1))
+    assert_same_labels(labels[0], case.arrays[f"{prefix}tta/prediction"], mean, "tta prediction")
 
 
 def check_background(case: Case) -> None:

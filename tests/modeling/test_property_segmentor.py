@@ -95,6 +95,31 @@ def test_labels_are_the_argmax_of_the_scores(
     assert len(labels.unique()) > 1
 
 
+@pytest.mark.parametrize("supervision", ["property", "category"])
+def test_views_are_averaged_as_probabilities(tiny_cfg: CfgNode, supervision: str) -> None:
+    model = build(tiny_cfg, "MODEL.PROLAB.SUPERVISION", supervision, "TEST.OUTPUT", "scores").eval()
+    torch.nn.init.normal_(model.projection.weight)
+    images = [batch(size, 1)[0]["image"] for size in ((48, 64), (75, 99))]
+    views = [{"image": image, "flip": False} for image in images]
+    views += [{"image": image.flip(2), "flip": True} for image in images]
+    one = {"image": images[0], "height": 60, "width": 81}
+
+    def alone(image: torch.Tensor) -> torch.Tensor:
+        return model([{**one, "image": image}])[0]["sem_seg"].softmax(0)
+
+    expected = sum(alone(image) + alone(image.flip(2)).flip(2) for image in images) / 4
+    assert torch.allclose(model([{**one, "views": views}])[0]["sem_seg"], expected, atol=1e-5)
+    model.output, model.output_properties = "labels", supervision == "property"
+    answer = model([{**one, "views": views}])[0]
+    assert torch.equal(answer["labels"], model.predict_labels_of_views(views, (60, 81)))
+    best = expected.topk(2, dim=0).values
+    clear = best[0] - best[1] > 1e-4
+    assert torch.equal(answer["labels"][clear], expected.argmax(0)[clear]) and clear.any()
+    if supervision == "property":
+        plain = model([one])[0]["properties"]
+        assert torch.equal(answer["properties"], plain), "properties are those of the image itself"
+
+
 def test_scores_come_from_activations_and_signatures(tiny_cfg: CfgNode) -> None:
     model = build(tiny_cfg, "TEST.OUTPUT", "scores").eval()
     torch.nn.init.normal_(model.projection.weight)
