@@ -22,6 +22,7 @@ __all__ = [
     "Clusters",
     "auto_num_properties",
     "cluster",
+    "count_distinct",
     "cut_tree",
     "means",
     "unit_rows",
@@ -83,7 +84,7 @@ def cluster(embeddings: Any, k: int, method: str = "kmeans", seed: int = 0) -> C
             f"embeddings of shape {embeddings.shape} cannot be clustered: give one row of finite "
             "numbers per sentence"
         )
-    distinct = _count_distinct(embeddings)
+    distinct = count_distinct(embeddings)
     if not 1 <= k <= distinct:
         raise ProLabError(
             f"{k} properties cannot be made of {distinct} different sentences: choose a number "
@@ -140,8 +141,9 @@ def _number_by_appearance(groups: np.ndarray) -> np.ndarray:
     return number[inverse]
 
 
-def _count_distinct(embeddings: np.ndarray) -> int:
-    """How many rows differ; the same sentence in two batches differs in the last digits only."""
+def count_distinct(embeddings: np.ndarray) -> int:
+    """How many rows of (M, D) differ by more than what two batches make of one sentence."""
+    embeddings = np.asarray(embeddings, dtype=np.float32)
     direction = np.random.default_rng(0).normal(size=embeddings.shape[1])
     direction /= np.linalg.norm(direction)
     place = embeddings @ direction

@@ -7,24 +7,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from prolab_d2.label_space.label_space import LabelSpace
+from prolab_d2.label_space.quality import closest_pairs
 
 __all__ = ["Summary", "summarize"]
+
+_PAIRS = 5
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Counts and means over a label space.
+    """Counts and means over a label space; `str()` of it is a short text.
 
     Attributes:
         sentences: number of descriptions.
-        properties_per_category: mean and extremes.
+        properties_per_category: mean, with the two extremes.
+        shared_per_category: mean number of a category's properties that another one has, too.
         categories_per_property: mean.
         shared_properties: how many properties belong to more than one category.
-        closest: the two categories whose signatures are most alike, None with one category.
-        closest_distance: their cosine distance, 0 for equal signatures.
+        alike: the pairs of categories whose signatures are most alike, with their cosine distance,
+            0 for equal signatures; the nearest first, none with one category.
         confused: groups of categories with equal signatures.
     """
 
@@ -34,25 +36,38 @@ class Summary:
     properties_per_category: float
     fewest_properties: int
     most_properties: int
+    shared_per_category: float
     categories_per_property: float
     shared_properties: int
-    closest: tuple[str, str] | None
-    closest_distance: float
+    alike: tuple[tuple[str, str, float], ...]
     confused: list[tuple[str, ...]]
+
+    @property
+    def closest(self) -> tuple[str, str] | None:
+        """The two categories that are most alike, None with one category."""
+        return self.alike[0][:2] if self.alike else None
+
+    @property
+    def closest_distance(self) -> float:
+        """Their cosine distance, 1 with one category."""
+        return self.alike[0][2] if self.alike else 1.0
 
     def __str__(self) -> str:
         lines = [
             f"{self.categories} categories, {self.sentences} sentences, "
             f"{self.properties} properties",
             f"properties per category: {self.properties_per_category:.2f} "
-            f"({self.fewest_properties} to {self.most_properties})",
+            f"({self.fewest_properties} to {self.most_properties}), "
+            f"{self.shared_per_category:.2f} of them shared with another category",
             f"categories per property: {self.categories_per_property:.2f}, "
             f"{self.shared_properties} of {self.properties} properties are shared",
         ]
-        if self.closest:
+        if self.alike:
+            (first, second, nearest), *others = self.alike
+            others = [f"{a} and {b} ({distance:.3f})" for a, b, distance in others if distance < 1]
             lines.append(
-                f"most alike: {self.closest[0]} and {self.closest[1]} "
-                f"(cosine distance of signatures {self.closest_distance:.3f})"
+                f"most alike: {first} and {second} (cosine distance of signatures {nearest:.3f})"
+                + "".join(f", {pair}" for pair in others)
             )
         return "\n".join(lines)
 
@@ -60,7 +75,7 @@ class Summary:
 def summarize(space: LabelSpace) -> Summary:
     per_category = space.signatures.sum(1)
     per_property = space.signatures.sum(0)
-    closest, distance = _closest_pair(space)
+    shared = per_property > 1
     return Summary(
         categories=space.num_categories,
         properties=space.num_properties,
@@ -68,21 +83,12 @@ def summarize(space: LabelSpace) -> Summary:
         properties_per_category=float(per_category.mean()),
         fewest_properties=int(per_category.min()),
         most_properties=int(per_category.max()),
+        shared_per_category=float(space.signatures[:, shared].sum(1).mean()),
         categories_per_property=float(per_property.mean()),
-        shared_properties=int((per_property > 1).sum()),
-        closest=closest,
-        closest_distance=distance,
+        shared_properties=int(shared.sum()),
+        alike=tuple(
+            (space.categories[i], space.categories[j], distance)
+            for i, j, distance in closest_pairs(space.signatures, _PAIRS)
+        ),
         confused=space.confused_categories(),
     )
-
-
-def _closest_pair(space: LabelSpace) -> tuple[tuple[str, str] | None, float]:
-    if space.num_categories < 2:
-        return None, 1.0
-    rows = space.signatures.astype(np.float64)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    similarity = rows @ rows.T
-    np.fill_diagonal(similarity, -1.0)
-    first, second = divmod(int(similarity.argmax()), space.num_categories)
-    pair = (space.categories[first], space.categories[second])
-    return pair, max(0.0, 1.0 - float(similarity[first, second]))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from prolab_d2 import LabelSpace, ProLabError
-from prolab_d2.label_space import build_label_space, cluster, summarize
+from prolab_d2.label_space import build_label_space, cluster
 from tests.label_space.conftest import SENTENCES, WordEncoder
 
 
@@ -82,23 +82,3 @@ def test_an_encoder_that_gives_something_else() -> None:
 def test_a_category_without_sentences_is_named(encoder: WordEncoder) -> None:
     with pytest.raises(ProLabError, match="category 'kerb' has no description"):
         build_label_space({**SENTENCES, "kerb": []}, encoder, 4)
-
-
-def test_the_summary_counts() -> None:
-    signatures = [[1, 1, 0, 0], [1, 1, 1, 0], [0, 0, 0, 1]]
-    space = LabelSpace.from_arrays(["a", "b", "c"], np.eye(4), signatures)
-    summary = summarize(space)
-    assert (summary.categories, summary.properties, summary.sentences) == (3, 4, 0)
-    assert summary.properties_per_category == 2
-    assert (summary.fewest_properties, summary.most_properties) == (1, 3)
-    assert summary.categories_per_property == 1.5 and summary.shared_properties == 2
-    assert summary.closest == ("a", "b") and summary.confused == []
-    assert summary.closest_distance == pytest.approx(1 - 2 / np.sqrt(6))
-    assert "most alike: a and b (cosine distance of signatures 0.184)" in str(summary)
-
-
-def test_the_summary_of_one_and_of_equal_categories() -> None:
-    one = summarize(LabelSpace.from_arrays(["a"], np.eye(2), [[1, 0]]))
-    assert one.closest is None and "most alike" not in str(one)
-    equal = summarize(LabelSpace.from_arrays(["a", "b"], np.eye(2), [[1, 0], [1, 0]]))
-    assert equal.closest_distance == 0 and equal.confused == [("a", "b")]
