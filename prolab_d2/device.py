@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prolab_d2.errors import ProLabError
+from prolab_d2.errors import ProLabError, first_line
 
 __all__ = ["check_device"]
 
@@ -17,5 +17,6 @@ def check_device(name: str) -> None:
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")[:120]
-        raise ProLabError(f"device {name!r} cannot be used ({reason}): try cpu") from error
+        raise ProLabError(
+            f"device {name!r} cannot be used ({first_line(error)}): try cpu"
+        ) from error

@@ -6,11 +6,17 @@ import functools
 import sys
 from collections.abc import Callable
 
-__all__ = ["ProLabError", "exit_cleanly"]
+__all__ = ["ProLabError", "exit_cleanly", "first_line"]
 
 
 class ProLabError(ValueError):
     """Input that cannot be used. The message is one sentence: what, where, how to mend."""
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, short enough for brackets in a sentence of ours."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200].rstrip(" .:;") if lines else type(error).__name__
 
 
 _MARKER = f"{ProLabError.__name__}: "

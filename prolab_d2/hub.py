@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 
-from prolab_d2.errors import ProLabError
+from prolab_d2.errors import ProLabError, first_line
 
 __all__ = ["hub_problem", "require_hub"]
 
@@ -34,7 +34,7 @@ def hub_problem() -> str | None:
             # Anything below is an answer of the hub, even if it refuses this address.
             outcome[0] = f"status {status}" if status >= 500 else ""
         except Exception as error:  # httpx or requests, as the hub's version has it
-            outcome[0] = next(iter(str(error).splitlines()), "") or type(error).__name__
+            outcome[0] = first_line(error)
 
     # In a thread, because looking up the name of the host heeds no time limit.
     thread = threading.Thread(target=ask, daemon=True)
