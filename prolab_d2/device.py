@@ -1,10 +1,12 @@
-"""Whether PyTorch can compute on the device that a user names."""
+"""What there is to compute with."""
 
 from __future__ import annotations
 
+import os
+
 from prolab_d2.errors import ProLabError, first_line
 
-__all__ = ["check_device"]
+__all__ = ["available_cores", "check_device"]
 
 
 def check_device(name: str) -> None:
@@ -20,3 +22,10 @@ def check_device(name: str) -> None:
         raise ProLabError(
             f"device {name!r} cannot be used ({first_line(error)}): try cpu"
         ) from error
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use: a container may hold fewer than the machine."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

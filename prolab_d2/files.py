@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from prolab_d2.errors import ProLabError
 
-__all__ = ["atomic_folder", "atomic_path", "check_writable"]
+__all__ = ["atomic_folder", "atomic_path", "check_writable", "sha256_of"]
 
 _MARK = ".unfinished"
 # Errors that concern the place written to, wherever they surface.
@@ -119,3 +120,12 @@ def check_writable(folder: str | os.PathLike[str]) -> None:
         probe.unlink()
     except OSError as error:
         raise _cannot_write(Path(folder), error) from error
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file, read in parts: a model may be larger than the memory."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from prolab_d2.device import available_cores
 from prolab_d2.errors import ProLabError
 from prolab_d2.files import atomic_path
 from prolab_d2.scenes.palette import CATEGORIES, CATEGORY_COLOURS
@@ -76,7 +77,7 @@ def write_scenes(
     if not missing:
         return 0
     if workers is None:
-        workers = min(_processors(), 8)
+        workers = min(available_cores(), 8)
     if workers > 1 and len(missing) >= _WORTH_WORKERS:
         _draw_with_workers(root, missing, workers, report)
     else:
@@ -159,12 +160,6 @@ def _write_frame(root: Path) -> None:
     with atomic_path(root / _MANIFEST) as path:
         manifest = {"generator": GENERATOR, "size": list(SIZE), "seeds": "number of the file"}
         path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _draw_with_workers(

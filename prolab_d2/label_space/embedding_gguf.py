@@ -1,0 +1,100 @@
+"""Sentence encoders of the BERT kind as GGUF files, through llama.cpp.
+
+Shapes: M descriptions, D embedding.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prolab_d2.errors import ProLabError
+from prolab_d2.files import sha256_of
+from prolab_d2.label_space.embedding import check_pooling, too_long
+from prolab_d2.label_space.gguf import llama_cpp_threads, open_gguf
+
+__all__ = ["GgufEncoder"]
+
+# Tokens of a batch, and of the longest sentence. Descriptions have some twenty; more would only
+# make attention, which sees the whole batch, slower.
+_MAX_TOKENS = 512
+
+# enum llama_pooling_type; those that give one embedding for a sentence.
+_UNSPECIFIED = -1
+_POOLING = {1: "mean", 2: "cls", 3: "lasttoken"}
+
+
+class GgufEncoder:
+    """A GGUF encoder. Needs llama-cpp-python, but neither PyTorch nor sentence-transformers."""
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        *,
+        pooling: str = "mean",
+        lower_case: bool = True,
+        batch_size: int = 64,
+        device: str | None = None,
+    ) -> None:
+        """
+        Args:
+            model: the .gguf file.
+            pooling: one of `embedding.POOLINGS`; "default" is what the file says.
+            device: "cpu", or another name for the GPU; the GPU, where llama.cpp was built for one,
+                when left out.
+        Raises:
+            ProLabError: the model cannot be loaded, or states no pooling when asked for its own.
+        """
+        check_pooling(pooling)
+        path = Path(model).expanduser()
+        threads = llama_cpp_threads()
+        self._model = open_gguf(
+            path,
+            "sentence encoder",
+            gpu_layers=None if device is None else 0 if device == "cpu" else -1,
+            embedding=True,
+            pooling_type=next((k for k, name in _POOLING.items() if name == pooling), _UNSPECIFIED),
+            n_ctx=_MAX_TOKENS,
+            n_batch=_MAX_TOKENS,
+            n_ubatch=_MAX_TOKENS,
+            n_threads=threads,
+            n_threads_batch=threads,
+        )
+        used = _POOLING.get(self._model.pooling_type())
+        if used is None:
+            raise ProLabError(
+                f"{path} states no pooling that gives one embedding per sentence: choose the "
+                "pooling 'mean' or 'cls'"
+            )
+        metadata = self._model.metadata
+        trained = metadata.get(f"{metadata.get('general.architecture')}.context_length")
+        self._limit = min(_MAX_TOKENS, int(trained or _MAX_TOKENS))
+        self._lower_case = lower_case
+        self._batch_size = batch_size
+        self.provenance: dict[str, Any] = {
+            "encoder": path.name,
+            "encoder_sha256": sha256_of(path),
+            "pooling": used,
+            "lower_case": lower_case,
+        }
+
+    def encode(self, sentences: Sequence[str]) -> np.ndarray:
+        """(M, D) float32 with rows of unit length.
+
+        Raises:
+            ProLabError: a sentence is too long for the model, which would cut it silently.
+        """
+        lines = [line.lower() for line in sentences] if self._lower_case else list(sentences)
+        for line in lines:
+            tokens = len(self._model.tokenize(line.encode()))
+            if tokens > self._limit:
+                raise too_long(line, tokens, self._limit)
+        rows: list[list[float]] = []
+        for start in range(0, len(lines), self._batch_size):
+            rows += self._model.embed(lines[start : start + self._batch_size])
+        result = np.asarray(rows, dtype=np.float32)
+        return result / np.linalg.norm(result, axis=1, keepdims=True)
