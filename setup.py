@@ -32,8 +32,8 @@ REQUIREMENTS = [
     "tabulate>=0.8.9",
     "tensorboard>=2.10",
     "timm>=1.0.10",
-    "torch>=2.2",
-    "torchvision>=0.17",
+    "torch>=2.3",
+    "torchvision>=0.18",
     "tqdm>=4.62",
 ]
 LABEL_SPACE = ["scikit-learn>=1.3", "sentence-transformers>=3.0"]

@@ -5,7 +5,8 @@ A file is a dictionary that `torch.load(..., weights_only=True)` accepts:
     {"model": state dict, "prolab": {"format_version", "config", "label_space", "label_space_hash"},
      and, while training goes on, the states of trainer, optimiser and schedule}
 
-"prolab" also holds "colors" where the data set of the training has some.
+"prolab" also holds "colors" where the data set of the training has some. With SOLVER.EMA_DECAY a
+checkpoint of a training holds the averaged weights, too, and these are what counts elsewhere.
 """
 
 from __future__ import annotations
@@ -25,9 +26,14 @@ from prolab_d2.errors import ProLabError
 from prolab_d2.files import atomic_path
 from prolab_d2.label_space import LabelSpace
 
-__all__ = ["Checkpoint", "PropertyCheckpointer", "read_checkpoint"]
+__all__ = ["AVERAGE", "Checkpoint", "PropertyCheckpointer", "read_checkpoint"]
 
 FORMAT_VERSION = 1
+# Key of the averaged weights, a state dict of torch's AveragedModel.
+AVERAGE = "weight_average"
+_IN_AVERAGE = "module."
+# Projections of the category warm-up; they have done their work when the training ends.
+_WARMUP_ONLY = ("category_projection.", "aux_category_projection.")
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,24 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             f"{FORMAT_VERSION}: update prolab_d2"
         )
     label_space = LabelSpace.from_state(extra["label_space"])
-    return Checkpoint(Path(path), data["model"], extra["config"], label_space, extra.get("colors"))
+    model = _without_warmup(_averaged(data))
+    return Checkpoint(Path(path), model, extra["config"], label_space, extra.get("colors"))
+
+
+def _averaged(data: dict[str, Any]) -> dict[str, Tensor]:
+    """The averaged weights where there are some, else the weights."""
+    average = data.get(AVERAGE)
+    if average is None or not average["n_averaged"]:
+        return data["model"]
+    return {
+        name.removeprefix(_IN_AVERAGE): value
+        for name, value in average.items()
+        if name.startswith(_IN_AVERAGE)
+    }
+
+
+def _without_warmup(model: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in model.items() if not name.startswith(_WARMUP_ONLY)}
 
 
 class PropertyCheckpointer(DetectionCheckpointer):
@@ -110,21 +133,27 @@ class PropertyCheckpointer(DetectionCheckpointer):
     def save(self, name: str, **kwargs: Any) -> None:
         """Writes `<save_dir>/<name>.pth`, from which the training can go on."""
         states = {key: obj.state_dict() for key, obj in self.checkpointables.items()}
-        if self._write(name, {**states, **kwargs}):
+        if self._write(name, self.model.state_dict(), {**states, **kwargs}):
             self.tag_last_checkpoint(f"{name}.pth")
 
     def save_model(self, name: str, **kwargs: Any) -> None:
-        """Writes `<save_dir>/<name>.pth` without the state of the training: a third of the size."""
-        self._write(name, kwargs)
+        """Writes `<save_dir>/<name>.pth` for use, not for going on: a third of the size.
 
-    def _write(self, name: str, more: dict[str, Any]) -> bool:
+        It holds the averaged weights where there are some, and no category projection of a warm-up.
+        """
+        data = {"model": self.model.state_dict()}
+        if AVERAGE in self.checkpointables:
+            data[AVERAGE] = self.checkpointables[AVERAGE].state_dict()
+        self._write(name, _without_warmup(_averaged(data)), kwargs)
+
+    def _write(self, name: str, model: dict[str, Tensor], more: dict[str, Any]) -> bool:
         """An interrupted write leaves the former file whole. False where nothing is written."""
         if not self.save_dir or not self.save_to_disk:
             return False
         state = self.model.label_space.state()
         arrays = {key: torch.from_numpy(array.copy()) for key, array in state["arrays"].items()}
         data = {
-            "model": self.model.state_dict(),
+            "model": model,
             "prolab": {
                 "format_version": FORMAT_VERSION,
                 "config": self._config,
@@ -160,6 +189,9 @@ class PropertyCheckpointer(DetectionCheckpointer):
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         extra = checkpoint.pop("prolab", None)
+        if AVERAGE not in self.checkpointables:
+            checkpoint["model"] = _averaged(checkpoint)
+            checkpoint.pop(AVERAGE, None)
         if extra is None:
             return super()._load_model(checkpoint)
         same = extra["label_space_hash"] == self.model.label_space.hash
@@ -171,6 +203,7 @@ class PropertyCheckpointer(DetectionCheckpointer):
             )
         incompatible = super()._load_model(checkpoint)
         wrong = [name for name, *_ in incompatible.incorrect_shapes] + incompatible.missing_keys
+        wrong = [name for name in wrong if not name.startswith(_WARMUP_ONLY)]
         if same and wrong:
             raise ProLabError(
                 f"checkpoint {self._loading} belongs to another network than the config: "

@@ -45,6 +45,9 @@ def _add_model(cfg: CfgNode) -> None:
     prolab.LOSS_WEIGHT = 1.0
     # Probability that a channel is dropped before the projection to the pixel embedding.
     prolab.DROPOUT = 0.1
+    # Iterations at the start with one-hot labels and cross-entropy on the same features, before the
+    # properties take over (paper, section 4.1: 40,000 for ViT-L). Evaluations are by properties.
+    prolab.CATEGORY_WARMUP_ITERS = 0
     # Load a checkpoint that was trained with another label space (its bank is not used then).
     prolab.ALLOW_OTHER_LABEL_SPACE = False
 
@@ -114,6 +117,12 @@ def _add_solver_and_test(cfg: CfgNode) -> None:
     # Weight decay for position, level and token embeddings, too, as in the published training.
     cfg.SOLVER.DECAY_EMBEDDINGS = True
     cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupPolyLR"
+    # With SOLVER.AMP.ENABLED: "float16" (with scaled losses) or "bfloat16".
+    cfg.SOLVER.AMP.PRECISION = "float16"
+    # Batches of IMS_PER_BATCH whose mean gradient makes one iteration.
+    cfg.SOLVER.ACCUMULATE = 1
+    # Evaluate and keep an exponential moving average of the weights, for example 0.999; 0 is off.
+    cfg.SOLVER.EMA_DECAY = 0.0
     # Exponent of the polynomial decay.
     cfg.SOLVER.POLY_LR_POWER = 1.0
     # The decay ends at this fraction of the learning rate.

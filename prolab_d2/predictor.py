@@ -223,6 +223,7 @@ class Predictor:
             cfg.MODEL.DEVICE = _device(device)
         # The checkpoint's weights take the place of any others.
         cfg.MODEL.TIMM.WEIGHTS = ""
+        cfg.MODEL.PROLAB.CATEGORY_WARMUP_ITERS = 0
         label_space = checkpoint.label_space
         if "MODEL.PROLAB.LABEL_SPACE" in overrides[::2]:
             label_space = _other_label_space(cfg, checkpoint)

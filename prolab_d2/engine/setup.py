@@ -31,6 +31,8 @@ _LEAST = {
     "SOLVER.MAX_ITER": 1,
     "SOLVER.IMS_PER_BATCH": 1,
     "SOLVER.CHECKPOINT_PERIOD": 1,
+    "SOLVER.ACCUMULATE": 1,
+    "MODEL.PROLAB.CATEGORY_WARMUP_ITERS": 0,
     "DATALOADER.NUM_WORKERS": 0,
     "INPUT.MIN_SIZE_TEST": 0,
     "TEST.EVAL_PERIOD": 0,
@@ -131,6 +133,11 @@ def load_config(
     if not 0 <= cfg.MODEL.PROLAB.DROPOUT < 1:
         raise ProLabError(
             f"MODEL.PROLAB.DROPOUT is {cfg.MODEL.PROLAB.DROPOUT}: give a probability below 1"
+        )
+    if not 0 <= cfg.SOLVER.EMA_DECAY < 1:
+        raise ProLabError(
+            f"SOLVER.EMA_DECAY is {cfg.SOLVER.EMA_DECAY}: give 0 (off) or a share below 1, such as "
+            "0.999"
         )
     if dataset:
         cfg.DATASETS.FOLDER = str(dataset)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import weakref
 from collections import OrderedDict
@@ -16,76 +15,74 @@ from detectron2.data import (
     build_detection_test_loader,
     build_detection_train_loader,
 )
-from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
+from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, defaults, hooks
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
 from torch import nn
 
-from prolab_d2.checkpoint import PropertyCheckpointer
+from prolab_d2.checkpoint import AVERAGE, PropertyCheckpointer
 from prolab_d2.data import PropertyDatasetMapper
+from prolab_d2.engine.hooks import BestCheckpoint, CategoryWarmup, WeightAverage
+from prolab_d2.engine.train_step import TrainStep
 from prolab_d2.evaluation import PropertyEvaluator, SemSegEvaluator
 from prolab_d2.label_space import LabelSpace
 from prolab_d2.solver import build_lr_scheduler, build_optimizer
 
-__all__ = ["BestCheckpoint", "Trainer"]
-
-
-class BestCheckpoint(HookBase):
-    """Writes model_best.pth whenever a metric improves; remembers the best value over a resume."""
-
-    def __init__(self, checkpointer: PropertyCheckpointer, metric: str, period: int) -> None:
-        """
-        Args:
-            metric: name in the event storage, such as "sem_seg/mIoU"; larger is better.
-            period: iterations between two evaluations; 0 looks after the last iteration only.
-        """
-        self._checkpointer = checkpointer
-        self._metric = metric
-        self._period = period
-        self._best = -math.inf
-
-    def after_step(self) -> None:
-        done = self.trainer.iter + 1
-        if self._period > 0 and done % self._period == 0 and done != self.trainer.max_iter:
-            self._save_if_better()
-
-    def after_train(self) -> None:
-        # As with Detectron2's EvalHook: only after a training that came to its end.
-        if self.trainer.iter + 1 >= self.trainer.max_iter:
-            self._save_if_better()
-
-    def _save_if_better(self) -> None:
-        latest = self.trainer.storage.latest().get(self._metric)
-        if latest is None:
-            logging.getLogger(__name__).warning(
-                f"no metric {self._metric}: model_best.pth is not written (TEST.BEST_METRIC)"
-            )
-            return
-        value = float(latest[0])
-        if math.isfinite(value) and value > self._best:
-            self._best = value
-            self._checkpointer.save_model("model_best", best={self._metric: value})
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"best": self._best}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._best = state["best"]
+__all__ = ["Trainer"]
 
 
 class Trainer(DefaultTrainer):
     """Trains and evaluates a `PropertySegmentor` as a config says, on CPU, one GPU or several."""
 
+    def __init__(self, cfg: CfgNode) -> None:
+        # Not Detectron2's, which would make an iteration and a checkpointer of its own first.
+        TrainerBase.__init__(self)
+        if not logging.getLogger("detectron2").isEnabledFor(logging.INFO):
+            setup_logger()
+        cfg = self.cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        segmentor = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, segmentor)
+        data_loader = self.build_train_loader(cfg)
+        model = defaults.create_ddp_model(segmentor, broadcast_buffers=False)
+        self._trainer = TrainStep(
+            model,
+            data_loader,
+            optimizer,
+            precision=cfg.SOLVER.AMP.PRECISION if cfg.SOLVER.AMP.ENABLED else "float32",
+            accumulate=cfg.SOLVER.ACCUMULATE,
+        )
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self._average: WeightAverage | None = None
+        states: dict[str, Any] = {"trainer": weakref.proxy(self)}
+        if cfg.SOLVER.EMA_DECAY:
+            self._average = WeightAverage(segmentor, cfg.SOLVER.EMA_DECAY)
+            states[AVERAGE] = self._average.average
+        self.checkpointer = _checkpointer(cfg, model, **states)
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.register_hooks(self.build_hooks())
+
     def build_hooks(self) -> list[HookBase]:
         cfg = self.cfg
-        # Takes the place of Detectron2's checkpointer before the hooks that use it are made.
-        self.checkpointer = _checkpointer(cfg, self.model, trainer=weakref.proxy(self))
         built = super().build_hooks()
+        place = [i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook)][-1]
+        built[place] = hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate)
         if comm.is_main_process():
-            evaluation = [i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook)]
             best = BestCheckpoint(self.checkpointer, cfg.TEST.BEST_METRIC, cfg.TEST.EVAL_PERIOD)
-            built.insert(evaluation[-1] + 1, best)
+            built.insert(place + 1, best)
+        if self._average is not None:
+            built.insert(0, self._average)
+        segmentor = getattr(self.model, "module", self.model)
+        if segmentor.has_category_warmup:
+            warmup = cfg.MODEL.PROLAB.CATEGORY_WARMUP_ITERS
+            built.insert(0, CategoryWarmup(segmentor, warmup))
         return built
+
+    def _evaluate(self) -> OrderedDict[str, Any]:
+        model = self.model if self._average is None else self._average.model
+        self._last_eval_results = self.test(self.cfg, model)
+        return self._last_eval_results
 
     # Detectron2 0.6 leaves the state of the optimiser out of its checkpoints; main does as here.
     def state_dict(self) -> dict[str, Any]:

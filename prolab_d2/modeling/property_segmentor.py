@@ -73,6 +73,7 @@ class PropertySegmentor(nn.Module):
         pixel_std: Sequence[float] = (1.0, 1.0, 1.0),
         window: WindowOptions | None = None,
         output: str = "labels",
+        category_warmup: bool = False,
     ) -> None:
         """
         Args:
@@ -88,6 +89,8 @@ class PropertySegmentor(nn.Module):
             pixel_mean, pixel_std: per channel, in the units (0 to 255) and order of the input.
             window: sliding windows at inference; the whole image at once without.
             output: "labels" or "scores", see `forward`.
+            category_warmup: have projections to category logits besides those to embeddings
+                (property supervision); `in_category_warmup` says which of them learn.
         Raises:
             ProLabError: an option is none of its values.
         """
@@ -120,6 +123,14 @@ class PropertySegmentor(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.projection = _projection(decode_head.out_channels, width)
         self.aux_projection = _projection(aux_head.out_channels, width) if aux_head else None
+        self.has_category_warmup = category_warmup and is_property
+        self.in_category_warmup = False
+        self.category_projection = self.aux_category_projection = None
+        if self.has_category_warmup:
+            num_categories = label_space.num_categories
+            self.category_projection = _projection(decode_head.out_channels, num_categories)
+            if aux_head:
+                self.aux_category_projection = _projection(aux_head.out_channels, num_categories)
         self.register_buffer("pixel_mean", _per_channel(pixel_mean), persistent=False)
         self.register_buffer("pixel_std", _per_channel(pixel_std), persistent=False)
 
@@ -159,6 +170,7 @@ class PropertySegmentor(nn.Module):
             if window.ENABLED
             else None,
             "output": cfg.TEST.OUTPUT,
+            "category_warmup": prolab.CATEGORY_WARMUP_ITERS > 0,
         }
 
     @property
@@ -199,13 +211,16 @@ class PropertySegmentor(nn.Module):
         images = self._batch([self._normalise(one["image"]) for one in batched_inputs])
         labels = self._labels([one["sem_seg"] for one in batched_inputs], images.tensor.shape[-2:])
         features = self.backbone(images.tensor)
+        category = self.supervision == "category" or self.in_category_warmup
         losses = {
-            f"loss_{self.supervision}": self.loss_weight
-            * self._head_loss(self.decode_head(features), self.projection, labels)
+            f"loss_{'category' if category else 'property'}": self.loss_weight
+            * self._head_loss(
+                self.decode_head(features), self.projection, self.category_projection, labels
+            )
         }
         if self.aux_head is not None:
             losses["loss_aux"] = self.aux_loss_weight * self._head_loss(
-                self.aux_head(features), self.aux_projection, labels
+                self.aux_head(features), self.aux_projection, self.aux_category_projection, labels
             )
         return losses
 
@@ -216,17 +231,36 @@ class PropertySegmentor(nn.Module):
             label[: mask.shape[0], : mask.shape[1]] = mask
         return labels.to(self.device)
 
-    def _head_loss(self, features: Tensor, projection: nn.Conv2d, labels: Tensor) -> Tensor:
+    def _head_loss(
+        self,
+        features: Tensor,
+        projection: nn.Conv2d,
+        category_projection: nn.Conv2d | None,
+        labels: Tensor,
+    ) -> Tensor:
         features = self.dropout(features)
-        if self.supervision == "property":
-            return self.property_space.loss_from_features(
-                features,
-                projection.weight,
-                projection.bias,
-                labels,
-                ignore_label=self.ignore_label,
-                **self.loss_options,
-            )
+        if self.supervision == "category":
+            return self._category_loss(features, projection, labels)
+        if self.in_category_warmup:
+            loss, idle = self._category_loss(features, category_projection, labels), projection
+        else:
+            loss, idle = self._property_loss(features, projection, labels), category_projection
+        if idle is not None:
+            # Distributed training needs a gradient for every parameter, in every step.
+            loss = loss + 0 * sum(parameter.sum() for parameter in idle.parameters())
+        return loss
+
+    def _property_loss(self, features: Tensor, projection: nn.Conv2d, labels: Tensor) -> Tensor:
+        return self.property_space.loss_from_features(
+            features,
+            projection.weight,
+            projection.bias,
+            labels,
+            ignore_label=self.ignore_label,
+            **self.loss_options,
+        )
+
+    def _category_loss(self, features: Tensor, projection: nn.Conv2d, labels: Tensor) -> Tensor:
         logits = F.interpolate(
             _category_logits(features, projection),
             labels.shape[-2:],

@@ -43,6 +43,28 @@ def test_every_parameter_learns(tiny_cfg: CfgNode, supervision: str) -> None:
     assert without == []
 
 
+def test_category_warm_up_teaches_categories_first_and_properties_later(tiny_cfg: CfgNode) -> None:
+    model = build(tiny_cfg, "MODEL.PROLAB.CATEGORY_WARMUP_ITERS", 10).train()
+    plain = build(tiny_cfg, "MODEL.PROLAB.CATEGORY_WARMUP_ITERS", 0).train()
+    projections = {"projection", "aux_projection"}
+    for warming, name, idle in (
+        (True, "loss_category", projections),
+        (False, "loss_property", {"category_projection", "aux_category_projection"}),
+    ):
+        model.zero_grad()
+        model.in_category_warmup = warming
+        losses = model(batch())
+        assert set(losses) == {name, "loss_aux"}
+        sum(losses.values()).backward()
+        gradients = {n: p.grad for n, p in model.named_parameters()}
+        assert all(gradient is not None for gradient in gradients.values()), "distributed training"
+        still = {n.rpartition(".")[0] for n, g in gradients.items() if not g.abs().sum()}
+        assert still == idle
+    assert set(plain.state_dict()) == {
+        name for name in model.state_dict() if "category_projection" not in name
+    }
+
+
 def test_the_loss_is_the_property_loss_of_the_projected_features(tiny_cfg: CfgNode) -> None:
     model = build(tiny_cfg, "MODEL.PROLAB.DROPOUT", 0.0).train()
     inputs = batch()
@@ -180,10 +202,10 @@ def test_only_features_are_half_under_autocast(tiny_cfg: CfgNode, supervision: s
     model.decode_head.forward = lambda _: features
     model.backbone.forward = lambda images: None
     labels = torch.stack([one["sem_seg"] for one in batch()])
-    expected = model._head_loss(features.float(), model.projection, labels)
+    expected = model._head_loss(features.float(), model.projection, None, labels)
     logits = model._logits(torch.zeros(2, 3, 48, 64))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = model._head_loss(features, model.projection, labels)
+        loss = model._head_loss(features, model.projection, None, labels)
         under_autocast = model._logits(torch.zeros(2, 3, 48, 64))
     assert loss.dtype == under_autocast.dtype == torch.float32
     assert torch.equal(under_autocast, logits)

@@ -129,6 +129,47 @@ def test_resuming_continues_with_optimiser_and_best_value(run: Run, tmp_path: Pa
     assert iterations[-1] == 4
 
 
+def test_warm_up_average_and_accumulation_survive_a_resume(run: Run, tmp_path: Path) -> None:
+    options = (
+        "MODEL.PROLAB.CATEGORY_WARMUP_ITERS", 3, "SOLVER.EMA_DECAY", 0.5, "SOLVER.ACCUMULATE", 2,
+        "SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 2, "TEST.EVAL_PERIOD", 4,
+    )  # fmt: skip
+    assert run(*options) == 0
+    output = tmp_path / "output"
+    final = torch.load(output / "model_final.pth", weights_only=True)
+    best = torch.load(output / "model_best.pth", weights_only=True)["model"]
+    average = final["weight_average"]
+    assert int(average["n_averaged"]) == 4
+    assert not any("category_projection" in name for name in best)
+    assert any("category_projection" in name for name in final["model"])
+    name = "decode_head.fpn_bottleneck.conv.weight"
+    assert torch.equal(best[name], average[f"module.{name}"])
+    assert not torch.equal(best[name], final["model"][name])
+
+    # Evaluation of the training's checkpoint uses the average, too, as model_best.pth does.
+    from prolab_d2.checkpoint import read_checkpoint
+
+    assert torch.equal(read_checkpoint(output / "model_final.pth").model[name], best[name])
+
+    # Iteration 2 of a resumed training is still in the warm-up, iteration 3 no longer.
+    from prolab_d2.modeling import PropertySegmentor
+
+    seen = []
+    original = PropertySegmentor._losses
+
+    def spy(self: PropertySegmentor, inputs: list) -> dict:
+        seen.append(self.in_category_warmup)
+        return original(self, inputs)
+
+    (output / "last_checkpoint").write_text("model_0000001.pth")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PropertySegmentor, "_losses", spy)
+        assert run("--resume", *options) == 0
+    assert seen == [True, True, False, False]
+    again = torch.load(output / "model_final.pth", weights_only=True)
+    assert int(again["weight_average"]["n_averaged"]) == 4
+
+
 def test_the_same_seed_gives_the_same_numbers(run: Run, tmp_path: Path) -> None:
     weights = []
     for name in ("a", "b"):
