@@ -12,12 +12,16 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from prolab_d2.errors import ProLabError
 from prolab_d2.label_space import storage, validation
+from prolab_d2.label_space.quality import confused_groups
+
+if TYPE_CHECKING:
+    from prolab_d2.label_space.embedding import Encoder
 
 __all__ = ["LabelSpace", "Property"]
 
@@ -215,6 +219,12 @@ class LabelSpace:
         return self.bank.shape[1]
 
     @cached_property
+    def category_of_description(self) -> np.ndarray:
+        """(M,) integers in [0, N): the category of every sentence, in the order of both."""
+        counts = [len(lines) for lines in self.descriptions.values()]
+        return np.repeat(np.arange(self.num_categories), counts)
+
+    @cached_property
     def hash(self) -> str:
         """SHA-256 of the content: everything but the provenance."""
         document, arrays, _ = self._data()
@@ -230,17 +240,16 @@ class LabelSpace:
 
     def confused_categories(self) -> list[tuple[str, ...]]:
         """Groups of categories with the same signature, which no score can tell apart."""
-        groups: dict[bytes, list[str]] = {}
-        for name, row in zip(self.categories, self.signatures, strict=True):
-            groups.setdefault(row.tobytes(), []).append(name)
-        return [tuple(group) for group in groups.values() if len(group) > 1]
+        groups = confused_groups(self.signatures)
+        return [tuple(self.categories[i] for i in group) for group in groups]
 
     def subset(self, names: Iterable[str], *, drop_unused: bool = False) -> LabelSpace:
         """The label space of some categories, in the order of `names`, with unchanged signatures.
 
         By default all K properties stay, with their names and bank, so that a network trained
         with this label space serves the subset, too; those without a kept category keep
-        no members. `drop_unused` removes them and renumbers the others in the same order.
+        no members. `drop_unused` removes them and renumbers the others in the same order. A tree
+        of all sentences is dropped.
 
         Raises:
             ProLabError: a name is unknown or comes twice, or there is none.
@@ -279,11 +288,81 @@ class LabelSpace:
             where="subset",
         )
 
+    def extend(
+        self,
+        new: Mapping[str, Sequence[str]],
+        encoder: Encoder,
+        *,
+        max_distance: float | None = None,
+        allow_far: bool = False,
+    ) -> LabelSpace:
+        """The label space with more categories, described in terms of its own properties.
+
+        Every new sentence gets a property by the assignment rule of the stored clustering: the
+        nearest centre for K-Means, the property of the nearest stored sentence for a tree. A
+        sentence that was clustered keeps its property, so a category's own sentences give its own
+        row. Bank, properties and their order stay, so a trained network serves the new
+        categories at once; a tree, which cannot take sentences in, is dropped.
+
+        A sentence too far from its property is left out. `provenance["extensions"]` holds the
+        rule, the distances of all sentences (the confidence), and what was left out;
+        `growing.describe_extension` puts it in words.
+
+        Args:
+            new: sentences by category.
+            encoder: the one the label space was made with, as its provenance says.
+            max_distance: largest cosine distance between a sentence and its property's row of
+                the bank. When left out, 95 of 100 sentences of the label space itself would be
+                near enough, were they new.
+            allow_far: use the sentences of a category that has only far ones.
+        Raises:
+            ProLabError: a name is taken, the encoder is another one, or all sentences of a
+                category are too far.
+        """
+        from prolab_d2.label_space import growing
+
+        return growing.extend(self, new, encoder, max_distance=max_distance, allow_far=allow_far)
+
+    def merge(
+        self,
+        other: LabelSpace,
+        num_properties: int | None = None,
+        *,
+        method: str = "kmeans",
+        seed: int = 0,
+    ) -> LabelSpace:
+        """The categories of two label spaces over one new clustering of all their sentences.
+
+        The own categories come first, then those that only `other` has; `subset` with the names
+        of either gives them in its order. A category that both have gets the sentences of both,
+        and stands in `provenance["united"]`. Properties are new: a trained network serves neither.
+
+        Args:
+            num_properties: K; about one for every 7 sentences when left out.
+            method, seed: of the clustering.
+        Raises:
+            ProLabError: made by different encoders, or without embeddings of all sentences.
+        """
+        from prolab_d2.label_space import growing
+
+        return growing.merge(self, other, num_properties, method=method, seed=seed)
+
+    def cut(self, num_properties: int) -> LabelSpace:
+        """The same sentences with another number of properties, from the stored tree.
+
+        Cuts of one tree fit into each other: with more properties, some are parted, none is mixed.
+
+        Raises:
+            ProLabError: there is no tree, or not so many different sentences.
+        """
+        from prolab_d2.label_space import growing
+
+        return growing.cut(self, num_properties)
+
     def _sentence_rows(self, categories: Sequence[int]) -> list[int]:
         """Rows of `embeddings` that belong to the categories of these ids, one after the other."""
-        counts = [len(lines) for lines in self.descriptions.values()]
-        ends = np.cumsum(counts)
-        return [row for i in categories for row in range(ends[i] - counts[i], ends[i])]
+        owner = self.category_of_description
+        return [row for i in categories for row in np.flatnonzero(owner == i)]
 
 
 def _read_only(array: np.ndarray | None) -> np.ndarray | None:

@@ -1,0 +1,404 @@
+"""Label spaces that grow: new categories in old properties, two label spaces in one, another K.
+
+Used through `LabelSpace.extend`, `LabelSpace.merge` and `LabelSpace.cut`.
+
+Shapes: N categories, K properties, D embedding, M descriptions.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from prolab_d2.errors import ProLabError
+from prolab_d2.label_space.builder import assemble
+from prolab_d2.label_space.clustering import (
+    Clusters,
+    auto_num_properties,
+    cluster,
+    count_distinct,
+    cut_tree,
+    means,
+    unit_rows,
+)
+from prolab_d2.label_space.descriptions import Descriptions, check_descriptions
+from prolab_d2.label_space.label_space import LabelSpace
+from prolab_d2.label_space.storage import LOGGED
+
+if TYPE_CHECKING:
+    from prolab_d2.label_space.embedding import Encoder
+
+__all__ = ["cut", "describe_extension", "extend", "far_distance", "merge"]
+
+# Part of a label space's own sentences that would count as near enough, were they new.
+_NEAR_PART = 0.95
+_BLOCK = 1024
+# What must agree for two embeddings to be comparable.
+_ENCODER_KEYS = ("encoder", "encoder_sha256", "pooling", "lower_case")
+# What is said of one label space, not of its sentences.
+_OF_ONE_SPACE = (*LOGGED, "extensions", "merged", "united", "subset_of", "cut_of", "clustering")
+_CLUSTERING_PACKAGES = ("numpy", "scipy", "scikit-learn")
+# Below this cosine similarity an encoder does not give what is stored: half precision and
+# another device stay above 0.9999.
+_SAME_SENTENCE = 0.99
+
+
+def extend(
+    space: LabelSpace,
+    new: Mapping[str, Sequence[str]],
+    encoder: Encoder,
+    *,
+    max_distance: float | None = None,
+    allow_far: bool = False,
+) -> LabelSpace:
+    """See `LabelSpace.extend`."""
+    new = check_descriptions(new, "new categories")
+    for name in new:
+        if name in space.categories:
+            raise ProLabError(
+                f"the label space has a category {name!r} already: give the new one another name"
+            )
+    sentences = [line for lines in new.values() for line in lines]
+    owner = np.repeat(np.arange(len(new)), [len(lines) for lines in new.values()])
+    _check_encoder(space.provenance, encoder.provenance)
+    embeddings = _encode(space, sentences, encoder)
+    rule, assigned, known = _assign(space, sentences, embeddings)
+    distance = 1 - (unit_rows(embeddings) * unit_rows(space.bank)[assigned]).sum(1)
+    limit = far_distance(space) if max_distance is None else max_distance
+    used = known | (distance <= limit)
+    for number, name in enumerate(new):
+        own = np.flatnonzero(owner == number)
+        if used[own].any():
+            continue
+        if not allow_far:
+            nearest = own[distance[own].argmin()]
+            raise ProLabError(
+                f"no sentence of the new category {name!r} is near a property: the nearest, "
+                f"{sentences[nearest]!r}, is at cosine distance {distance[nearest]:.3f} and "
+                f"{limit:.3f} is allowed, so describe it in the words of the existing properties, "
+                "raise max_distance, or use its far sentences with allow_far"
+            )
+        used[own] = True
+
+    def by_category(rows: np.ndarray, values: Sequence[Any]) -> dict[str, list[Any]]:
+        return {name: [values[i] for i in rows if owner[i] == n] for n, name in enumerate(new)}
+
+    rounded = [round(float(value), 4) for value in distance]
+    kept = np.flatnonzero(used)
+    record = {
+        "of": space.hash,
+        "rule": rule,
+        "max_distance": round(limit, 4),
+        "distances": by_category(kept, rounded),
+        "left_out": [
+            {
+                "category": tuple(new)[owner[i]],
+                "sentence": sentences[i],
+                "property": space.properties[assigned[i]].name,
+                "distance": rounded[i],
+            }
+            for i in np.flatnonzero(~used)
+        ],
+    }
+    added = {name: tuple(lines) for name, lines in by_category(kept, sentences).items()}
+    return _with_categories(space, added, embeddings[kept], assigned[kept], owner[kept], record)
+
+
+def _with_categories(
+    space: LabelSpace,
+    added: Descriptions,
+    embeddings: np.ndarray,
+    assigned: np.ndarray,
+    owner: np.ndarray,
+    record: dict[str, Any],
+) -> LabelSpace:
+    """The label space with more categories; bank, properties and their order stay.
+
+    Args:
+        embeddings: (m, D), `assigned`: (m,) in [0, K), `owner`: (m,) in [0, number of new
+            categories), all of the new sentences.
+    """
+    signatures = np.zeros((len(added), space.num_properties), dtype=bool)
+    signatures[owner, assigned] = True
+    members: list[list[tuple[str, str]]] = [[] for _ in space.properties]
+    pairs = ((name, line) for name, lines in added.items() for line in lines)
+    for pair, number in zip(pairs, assigned, strict=True):
+        members[number].append(pair)
+    stored, labels = space.embeddings, space.property_of_description
+    return LabelSpace.from_arrays(
+        (*space.categories, *added),
+        space.bank,
+        np.concatenate([space.signatures, signatures]),
+        [
+            replace(entry, descriptions=(*entry.descriptions, *group))
+            for entry, group in zip(space.properties, members, strict=True)
+        ],
+        {**space.descriptions, **added},
+        {**space.provenance, "extensions": [*space.provenance.get("extensions", ()), record]},
+        embeddings=None if stored is None else np.concatenate([stored, embeddings]),
+        property_of_description=None if labels is None else np.concatenate([labels, assigned]),
+        where="extended label space",
+    )
+
+
+def describe_extension(space: LabelSpace) -> str:
+    """What the last `extend` did, for people: every new category, and what was left out."""
+    record = space.provenance["extensions"][-1]
+    lines = []
+    for name, distances in record["distances"].items():
+        row = space.signatures[space.categories.index(name)]
+        lines.append(
+            f"{name}: {row.sum()} properties from {len(distances)} sentences, median distance "
+            f"{np.median(distances):.3f} (at most {record['max_distance']:.3f} is near)"
+        )
+    lines += [
+        f"left out: {entry['sentence']!r} of {entry['category']}, at distance "
+        f"{entry['distance']:.3f} from {entry['property']!r}"
+        for entry in record["left_out"]
+    ]
+    return "\n".join(lines)
+
+
+def far_distance(space: LabelSpace) -> float:
+    """The cosine distance to a property beyond which a new sentence is too far from it.
+
+    Within it would lie 95 of 100 sentences of the label space itself, were they new: each is
+    taken out of its cluster, and then measured to the nearest centre.
+
+    Raises:
+        ProLabError: the label space does not hold the embeddings.
+    """
+    if space.embeddings is None or space.property_of_description is None:
+        raise ProLabError(
+            "the label space holds no embeddings to learn from how far a sentence may be from a "
+            "property: give max_distance, about 0.5 is usual"
+        )
+    own = _clustered(space)
+    rows = unit_rows(space.embeddings[own])
+    _, labels = np.unique(space.property_of_description[own], return_inverse=True)
+    sizes = np.bincount(labels)
+    sums = means(rows, labels, len(sizes)) * sizes[:, None]
+    centres = unit_rows(sums)
+    nearest = np.empty(len(rows))
+    for start in range(0, len(rows), _BLOCK):
+        block, label = rows[start : start + _BLOCK], labels[start : start + _BLOCK]
+        distance = 1 - block @ centres.T
+        without = unit_rows(sums[label] - block)
+        # 2 is the largest there is: a sentence alone in its cluster has only the others.
+        left = np.where(sizes[label] > 1, 1 - (block * without).sum(1), 2.0)
+        distance[np.arange(len(block)), label] = left
+        nearest[start : start + _BLOCK] = distance.min(1)
+    return float(np.quantile(nearest, _NEAR_PART))
+
+
+def _clustered(space: LabelSpace) -> np.ndarray:
+    """(M,) bool: sentences that the clustering has seen, not those of later extensions.
+
+    So it does not matter in how many steps a label space is extended.
+    """
+    later = {
+        name for record in space.provenance.get("extensions", ()) for name in record["distances"]
+    }
+    seen = np.array([name not in later for name in space.categories])[space.category_of_description]
+    return seen if seen.any() else ~seen
+
+
+def _assign(
+    space: LabelSpace, sentences: Sequence[str], embeddings: np.ndarray
+) -> tuple[str, np.ndarray, np.ndarray]:
+    """The property of every sentence, by the rule of the stored clustering.
+
+    K-Means gives a sentence to the nearest centre, on the sphere to the nearest direction. A tree
+    has no such rule: there, and where the method is not known, a sentence goes where the nearest
+    stored sentence is. What was clustered keeps its property, so that the last digits of an
+    embedding, which differ between machines, cannot move it.
+
+    Returns:
+        name of the rule; (m,) properties; (m,) bool, which sentences were clustered.
+    """
+    rule, assigned = _nearest_property(space, embeddings)
+    stored: dict[str, int] = {}
+    if space.property_of_description is not None:
+        own = [line for lines in space.descriptions.values() for line in lines]
+        for i in np.flatnonzero(_clustered(space)):
+            stored.setdefault(own[i], int(space.property_of_description[i]))
+    known = np.array([line in stored for line in sentences])
+    assigned[known] = [stored[line] for line in sentences if line in stored]
+    return rule, assigned, known
+
+
+def _nearest_property(space: LabelSpace, embeddings: np.ndarray) -> tuple[str, np.ndarray]:
+    """(name of the rule, (m,) properties), whatever the sentences are."""
+    method = space.provenance.get("clustering", {}).get("method")
+    stored, labels = space.embeddings, space.property_of_description
+    if method == "kmeans":
+        scores = embeddings @ space.bank.T - (space.bank**2).sum(1) / 2
+        return "nearest centre", scores.argmax(1)
+    if method == "spherical" or stored is None or labels is None:
+        return "nearest direction", (embeddings @ unit_rows(space.bank).T).argmax(1)
+    own = _clustered(space)
+    nearest = (embeddings @ unit_rows(stored[own]).T).argmax(1)
+    return "nearest sentence", labels[own][nearest].astype(np.intp)
+
+
+def _check_encoder(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Both must tell of the same weights (where that is known, else of the same name) and settings.
+
+    Raises:
+        ProLabError: they differ.
+    """
+    for key in _ENCODER_KEYS:
+        same_weights = "encoder_sha256" in recorded and "encoder_sha256" in given
+        if key == "encoder" and same_weights:
+            continue
+        if key in recorded and key in given and recorded[key] != given[key]:
+            what = {"encoder": "encoder", "encoder_sha256": "weights of the encoder"}.get(key, key)
+            raise ProLabError(
+                f"the label space was made with the {what} {recorded[key]!r}, not with "
+                f"{given[key]!r}: use the sentence encoder {recorded.get('encoder')!r} with the "
+                "settings in its provenance"
+            )
+
+
+def _encode(space: LabelSpace, sentences: Sequence[str], encoder: Encoder) -> np.ndarray:
+    """(m, D) float32, after a look whether the encoder still gives what is stored.
+
+    Raises:
+        ProLabError: it is another encoder, or nothing tells whether it is the same.
+    """
+    stored = space.embeddings
+    if stored is None and "encoder" not in space.provenance:
+        raise ProLabError(
+            "the label space neither holds embeddings nor says which encoder made its bank: "
+            "record the encoder in its provenance, or build it from descriptions"
+        )
+    probes: list[str] = []
+    if stored is not None:
+        own = [line for lines in space.descriptions.values() for line in lines]
+        places = np.unique(np.linspace(0, len(own) - 1, 8).astype(int))
+        probes = [own[i] for i in places]
+    embeddings = np.asarray(encoder.encode([*probes, *sentences]), dtype=np.float32)
+    if embeddings.shape != (len(probes) + len(sentences), space.embedding_dim):
+        raise ProLabError(
+            f"the sentence encoder gave an array of shape {embeddings.shape} for "
+            f"{len(probes) + len(sentences)} sentences, and rows of the bank have "
+            f"{space.embedding_dim} numbers: use the encoder "
+            f"{space.provenance.get('encoder', 'that the label space was made with')!r}"
+        )
+    if probes:
+        likeness = (unit_rows(embeddings[: len(probes)]) * unit_rows(stored[places])).sum(1)
+        worst = likeness.argmin()
+        if likeness[worst] < _SAME_SENTENCE:
+            raise ProLabError(
+                f"the sentence encoder embeds {probes[worst]!r} in another way than the label "
+                f"space has it (cosine similarity {likeness[worst]:.3f}): use the encoder "
+                f"{space.provenance.get('encoder', 'that the label space was made with')!r}"
+            )
+    return embeddings[len(probes) :]
+
+
+def merge(
+    first: LabelSpace,
+    second: LabelSpace,
+    num_properties: int | None = None,
+    *,
+    method: str = "kmeans",
+    seed: int = 0,
+) -> LabelSpace:
+    """See `LabelSpace.merge`."""
+    for space, which in ((first, "first"), (second, "second")):
+        if space.embeddings is None:
+            raise ProLabError(
+                f"the {which} label space holds no embeddings, which merging needs: build it "
+                "from descriptions"
+            )
+        if "encoder" not in space.provenance:
+            raise ProLabError(
+                f"the {which} label space does not say which encoder made it: record the encoder "
+                "in its provenance, or build it from descriptions"
+            )
+        missing = next((name for name, lines in space.descriptions.items() if not lines), None)
+        if missing is not None:
+            raise ProLabError(
+                f"category {missing!r} of the {which} label space has no description, which "
+                "merging needs: drop it with LabelSpace.subset(), or describe it and build again"
+            )
+    _check_encoder(first.provenance, second.provenance)
+    if first.embedding_dim != second.embedding_dim:
+        raise ProLabError(
+            f"the label spaces have embeddings of {first.embedding_dim} and "
+            f"{second.embedding_dim} numbers: build both with the same sentence encoder"
+        )
+    descriptions, embeddings = _unite(first, second)
+    if num_properties is None:
+        num_properties = auto_num_properties(len(embeddings), count_distinct(embeddings))
+    clusters = cluster(embeddings, num_properties, method, seed)
+    provenance = {
+        **_shared_provenance(first.provenance, second.provenance),
+        "merged": [
+            {
+                "hash": space.hash,
+                "categories": space.num_categories,
+                "provenance": {k: v for k, v in space.provenance.items() if k not in LOGGED},
+            }
+            for space in (first, second)
+        ],
+        "united": [name for name in second.categories if name in first.categories],
+        "clustering": {"method": method, "num_properties": num_properties},
+        "seed": seed,
+        "versions": {name: importlib.metadata.version(name) for name in _CLUSTERING_PACKAGES},
+    }
+    return assemble(descriptions, embeddings, clusters, provenance)
+
+
+def _unite(first: LabelSpace, second: LabelSpace) -> tuple[Descriptions, np.ndarray]:
+    """(sentences by category, (M, D) float32): those of the first, then what the second adds."""
+    descriptions: Descriptions = {}
+    rows: list[np.ndarray] = []
+    for name in dict.fromkeys((*first.categories, *second.categories)):
+        lines: dict[str, tuple[str, np.ndarray]] = {}
+        for space in (first, second):
+            if name in space.categories:
+                own = np.flatnonzero(space.category_of_description == space.categories.index(name))
+                for line, row in zip(space.descriptions[name], space.embeddings[own], strict=True):
+                    # The same sentence in both counts once.
+                    lines.setdefault(line.lower(), (line, row))
+        descriptions[name] = tuple(line for line, _ in lines.values())
+        rows += [row for _, row in lines.values()]
+    return descriptions, np.stack(rows).astype(np.float32)
+
+
+def _shared_provenance(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """What is true of all sentences: the encoder, and what else both say alike."""
+    alike = {key: value for key, value in first.items() if second.get(key) == value}
+    encoder = {key: first[key] for key in _ENCODER_KEYS if key in first}
+    return {k: v for k, v in {**alike, **encoder}.items() if k not in _OF_ONE_SPACE}
+
+
+def cut(space: LabelSpace, num_properties: int) -> LabelSpace:
+    """See `LabelSpace.cut`."""
+    if space.tree is None or space.embeddings is None:
+        raise ProLabError(
+            "the label space has no tree that could be cut at another number of properties: "
+            "build it with the clustering 'ward' or 'average'"
+        )
+    embeddings = space.embeddings.astype(np.float32)
+    distinct = count_distinct(embeddings)
+    if not 1 <= num_properties <= distinct:
+        raise ProLabError(
+            f"{num_properties} properties cannot be made of {distinct} different sentences: choose "
+            f"a number between 1 and {distinct}"
+        )
+    labels = cut_tree(space.tree, num_properties)
+    centres = means(embeddings, labels, num_properties)
+    clustering = {**space.provenance.get("clustering", {}), "num_properties": num_properties}
+    return assemble(
+        space.descriptions,
+        embeddings,
+        Clusters(labels, centres, space.tree),
+        {**space.provenance, "clustering": clustering, "cut_of": space.hash},
+    )
