@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from pathlib import Path
 
 from prolab_d2.errors import ProLabError
 
-__all__ = ["atomic_folder", "atomic_path", "check_writable", "sha256_of"]
+__all__ = ["atomic_folder", "atomic_path", "check_writable", "remove_leftovers", "sha256_of"]
 
 _MARK = ".unfinished"
 # Errors that concern the place written to, wherever they surface.
@@ -120,6 +122,36 @@ def check_writable(folder: str | os.PathLike[str]) -> None:
         probe.unlink()
     except OSError as error:
         raise _cannot_write(Path(folder), error) from error
+
+
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Removes what killed processes have left of writing the file or folder `path`.
+
+    With "*" as the name of the file, of everything in its folder.
+    """
+    path = Path(path)
+    stem = path.name if path.name == "*" else glob.escape(path.stem)
+    for entry in path.parent.glob(f".{stem}.*{_MARK}*"):
+        owner = re.search(rf"\.(\d+)-[0-9a-f]{{8}}{re.escape(_MARK)}", entry.name)
+        if owner is None or _is_running(int(owner[1])):
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    """Whether another process of this number is alive; where that cannot be told, it is."""
+    if process == os.getpid() or os.name != "posix":
+        return process != os.getpid()
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:

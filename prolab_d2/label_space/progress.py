@@ -90,18 +90,25 @@ class Stage:
         self._start = self._last_line = time.monotonic()
         self._lock = threading.Lock()
 
-    def advance(self, steps: int = 1) -> None:
-        """`steps` more are done."""
+    def advance(self, steps: int = 1, *, reused: bool = False) -> None:
+        """`steps` more are done.
+
+        Args:
+            reused: by an earlier run; they say nothing about the time left.
+        """
         with self._lock:
             self._done += steps
+            self._reused += steps if reused else 0
             if self._bar is not None:
+                self._bar.initial = self._reused
                 self._bar.update(steps)
                 return
             now = time.monotonic()
-            if now - self._last_line < self._line_every or self._done >= self._total:
+            new = self._done - self._reused
+            if not new or now - self._last_line < self._line_every or self._done >= self._total:
                 return
             self._last_line = now
-            left = (now - self._start) / (self._done - self._reused) * (self._total - self._done)
+            left = (now - self._start) / new * (self._total - self._done)
             self._progress.tell(
                 f"{self._name}: {self._done} of {self._total} {self._unit}, {_duration(left)} left"
             )
