@@ -165,19 +165,19 @@ def closest_pairs(signatures: np.ndarray, count: int) -> list[tuple[int, int, fl
         (row, later row, distance in [0, 1]); fewer when there are not so many pairs.
     """
     rows = signatures.astype(np.float32)
-    norms = np.sqrt(signatures.sum(1))
+    sizes = signatures.sum(1)
     pairs: list[tuple[float, int, int]] = []
     for start in range(0, len(rows), _BLOCK):
         # Whole numbers first, so that equal distances are equal to the last digit.
         shared = (rows[start : start + _BLOCK] @ rows.T).astype(np.float64)
-        distance = 1 - shared / (norms[start : start + _BLOCK, None] * norms)
+        distance = 1 - shared / np.sqrt(sizes[start : start + _BLOCK, None] * sizes)
         distance[np.tri(*distance.shape, start, dtype=bool)] = np.inf
         flat = distance.ravel()
         bound = np.partition(flat, min(count, flat.size) - 1)[min(count, flat.size) - 1]
         nearest = np.flatnonzero(flat <= bound if np.isfinite(bound) else np.isfinite(flat))
         nearest = nearest[flat[nearest].argsort(kind="stable")][:count]
         pairs += [(flat[i], start + i // len(rows), i % len(rows)) for i in nearest]
-    return [(int(i), int(j), max(0.0, float(d))) for d, i, j in sorted(pairs)[:count]]
+    return [(int(i), int(j), float(d)) for d, i, j in sorted(pairs)[:count]]
 
 
 def silhouette(embeddings: np.ndarray, labels: np.ndarray) -> float:
@@ -204,7 +204,7 @@ def silhouette(embeddings: np.ndarray, labels: np.ndarray) -> float:
         nearest = distance.min(1)
         score = (nearest - within) / np.maximum(np.maximum(nearest, within), 1e-12)
         total += score[sizes[own] > 1].sum(dtype=np.float64)
-    return total / len(rows)
+    return float(total / len(rows))
 
 
 @dataclass(frozen=True)
