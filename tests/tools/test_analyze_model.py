@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from detectron2.config import CfgNode
+
+from tools.analyze_model import main
+
+
+@pytest.fixture
+def config(tiny_cfg: CfgNode, tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(tiny_cfg.dump())
+    return path
+
+
+def test_a_table_and_a_file_of_figures(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(config), "--runs", "1", "--json", str(tmp_path / "costs.json")]) == 0
+    out = capsys.readouterr().out
+    figures = json.loads((tmp_path / "costs.json").read_text())
+    assert figures["size"] == [64, 64]  # the crop of the training
+    assert f"{figures['parameters']:,}" in out
+    assert figures["flops"] == sum(part["flops"] for part in figures["parts"].values())
+    assert re.search(r"kept for the backward pass: \d+ MiB an image", out)
+    assert figures["seconds"]["runs"] == 1
+
+
+def test_bad_input_is_one_sentence(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(config), "--size", "0", "64"]) == 2
+    assert main(["nowhere/config"]) == 2
+    assert re.fullmatch(
+        r"error: --size 0 64: [^\n]+\nerror: config nowhere/config [^\n]+\n",
+        capsys.readouterr().err,
+    )
