@@ -31,7 +31,7 @@ def words(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         calls.append({"model": model, **options})
         return WordEncoder()
 
-    monkeypatch.setattr(tool, "SentenceEncoder", make)
+    monkeypatch.setattr(tool, "load_encoder", make)
     return calls
 
 
@@ -65,7 +65,7 @@ def test_options_reach_the_encoder_and_the_clustering(
 ) -> None:
     more = ["--pooling", "cls", "--device", "cpu", "--seed", "5", "--allow-confused"]
     assert run(sentences, tmp_path / "out", *more) == 0
-    assert words == [{"model": "words", "pooling": "cls", "device": "cpu"}]
+    assert words == [{"model": "words", "pooling": "cls", "lower_case": True, "device": "cpu"}]
     assert LabelSpace.load(tmp_path / "out").provenance["seed"] == 5
 
 
@@ -117,7 +117,9 @@ def test_confused_categories_are_refused(
 ) -> None:
     sentences.write_text(json.dumps({**SENTENCES, "villa": SENTENCES["house"]}))
     assert run(sentences, tmp_path / "out") == 2
-    assert_one_sentence(capsys, r"house = villa.*raise --properties, .*--allow-confused")
+    assert_one_sentence(
+        capsys, r"house = villa.*house, villa have the same sentences.*--allow-confused"
+    )
     assert not (tmp_path / "out").exists()
     assert run(sentences, tmp_path / "out", "--allow-confused") == 0
     assert LabelSpace.load(tmp_path / "out").confused_categories() == [("house", "villa")]
