@@ -5,7 +5,6 @@ Shapes: N categories, K properties, D embedding, M descriptions.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
@@ -257,12 +256,7 @@ class LabelSpace:
         names = [names] if isinstance(names, str) else list(names)
         for name in names:
             if name not in self.categories:
-                close = difflib.get_close_matches(str(name), self.categories, n=3, cutoff=0.5)
-                raise ProLabError(
-                    f"the label space has no category {name!r}: "
-                    + (f"did you mean {' or '.join(map(repr, close))}?" if close else "")
-                    + ("" if close else f"it has {', '.join(self.categories[:20])}")
-                )
+                raise validation.unknown_name("category", str(name), self.categories)
         rows = [self.categories.index(name) for name in names]
         signatures = self.signatures[rows]
         columns = np.flatnonzero(signatures.any(0)) if drop_unused else np.arange(len(self.bank))

@@ -5,6 +5,7 @@ Shapes: N categories, K properties, D embedding, M descriptions.
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,28 @@ __all__ = [
     "number_array",
     "signature_array",
     "tree_array",
+    "unknown_name",
 ]
+
+
+def unknown_name(what: str, name: str, known: Sequence[str]) -> ProLabError:
+    """The error for a name that the label space does not have: tells those that are close.
+
+    Args:
+        what: "category" or "property".
+    """
+    folded: dict[str, str] = {}
+    for other in known:
+        folded.setdefault(other.casefold(), other)
+    wanted = name.strip().casefold()
+    close = difflib.get_close_matches(wanted, folded, n=3, cutoff=0.5)
+    close += [other for other in folded if wanted and wanted in other and other not in close]
+    if close:
+        advice = f"did you mean {' or '.join(repr(folded[other]) for other in close[:3])}?"
+    else:
+        more = f" and {len(known) - 20} more" if len(known) > 20 else ""
+        advice = f"it has {', '.join(' '.join(other.split()) for other in known[:20])}{more}"
+    return ProLabError(f"the label space has no {what} {name!r}: {advice}")
 
 
 def first_duplicate(names: Sequence[str]) -> str | None:
