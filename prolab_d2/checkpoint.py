@@ -26,7 +26,7 @@ from prolab_d2.errors import ProLabError
 from prolab_d2.files import atomic_path
 from prolab_d2.label_space import LabelSpace
 
-__all__ = ["AVERAGE", "Checkpoint", "PropertyCheckpointer", "read_checkpoint"]
+__all__ = ["AVERAGE", "Checkpoint", "PropertyCheckpointer", "read_checkpoint", "read_tensors"]
 
 FORMAT_VERSION = 1
 # Key of the averaged weights, a state dict of torch's AveragedModel.
@@ -50,7 +50,12 @@ class Checkpoint:
     colors: list[list[int]] | None = None
 
 
-def _read_file(path: str | Path) -> dict[str, Any]:
+def read_tensors(path: str | Path) -> dict[str, Any]:
+    """The content of a file of tensors; a bare state dict is put under "model".
+
+    Raises:
+        ProLabError: missing, damaged, or with anything in it that would have to be run.
+    """
     if not Path(path).is_file():
         raise ProLabError(f"checkpoint {path} does not exist: check the path")
     try:
@@ -62,7 +67,7 @@ def _read_file(path: str | Path) -> dict[str, Any]:
         ) from error
     if not isinstance(data, dict):
         raise ProLabError(f"checkpoint {path} holds no state dict: it is another kind of file")
-    return data if "model" in data else {"model": data}
+    return data if {"model", "state_dict"} & data.keys() else {"model": data}
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -71,7 +76,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         ProLabError: missing or damaged file, or one without config and label space.
     """
-    data = _read_file(path)
+    data = read_tensors(path)
     extra = data.get("prolab")
     if extra is None:
         raise ProLabError(
@@ -176,7 +181,7 @@ class PropertyCheckpointer(DetectionCheckpointer):
     def _load_file(self, filename: str) -> dict[str, Any]:
         if filename.endswith((".pkl", ".pyth")):
             return super()._load_file(filename)
-        return _read_file(filename)
+        return read_tensors(filename)
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         if path and "://" not in path and not os.path.isfile(path):

@@ -44,7 +44,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--runs", type=int, default=5, help="predictions that are timed (default 5, 0 for none)"
     )
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="changes of the config")
+    parser.add_argument(
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        help="KEY VALUE pairs that change the config",
+    )
     return parser.parse_args(argv)
 
 
