@@ -7,7 +7,6 @@ Shapes: N categories, K properties, D embedding, M descriptions.
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prolab_d2.errors import ProLabError
-from prolab_d2.label_space.builder import assemble
+from prolab_d2.label_space.builder import assemble, package_versions
 from prolab_d2.label_space.clustering import (
     Clusters,
     auto_num_properties,
@@ -41,7 +40,6 @@ _BLOCK = 1024
 _ENCODER_KEYS = ("encoder", "encoder_sha256", "pooling", "lower_case")
 # What is said of one label space, not of its sentences.
 _OF_ONE_SPACE = (*LOGGED, "extensions", "merged", "united", "subset_of", "cut_of", "clustering")
-_CLUSTERING_PACKAGES = ("numpy", "scipy", "scikit-learn")
 # Below this cosine similarity an encoder does not give what is stored: half precision and
 # another device stay above 0.9999.
 _SAME_SENTENCE = 0.99
@@ -350,7 +348,7 @@ def merge(
         "united": [name for name in second.categories if name in first.categories],
         "clustering": {"method": method, "num_properties": num_properties},
         "seed": seed,
-        "versions": {name: importlib.metadata.version(name) for name in _CLUSTERING_PACKAGES},
+        "versions": package_versions(),
     }
     return assemble(descriptions, embeddings, clusters, provenance)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,13 @@ import pytest
 import safetensors.numpy
 
 from prolab_d2 import LabelSpace, ProLabError
-from prolab_d2.label_space import is_label_space, shipped_label_spaces, storage
+from prolab_d2.label_space import (
+    build_label_space,
+    is_label_space,
+    shipped_label_spaces,
+    storage,
+)
+from tests.label_space.conftest import SENTENCES, WordEncoder
 
 
 def edit_json(folder: Path, change: Callable[[dict], None]) -> None:
@@ -46,6 +53,23 @@ def test_the_folder_is_as_documented(space: LabelSpace, folder: Path) -> None:
         "embeddings": ("float16", (8, 24)),
         "property_of_description": ("int32", (8,)),
     }
+
+
+def test_a_tree_is_one_array_more(tmp_path: Path, encoder: WordEncoder) -> None:
+    space = build_label_space(SENTENCES, encoder, 4, method="ward")
+    space.save(tmp_path / "tree")
+    arrays = safetensors.numpy.load_file(tmp_path / "tree" / "label_space.safetensors")
+    assert arrays["tree"].dtype == np.float64 and arrays["tree"].shape == (7, 4)
+    for again in (LabelSpace.load(tmp_path / "tree"), LabelSpace.from_state(space.state())):
+        assert again.hash == space.hash
+        np.testing.assert_array_equal(again.tree, space.tree)
+    assert replace(space, tree=None).hash != space.hash
+
+
+def test_the_first_label_spaces_keep_their_hashes() -> None:
+    """Checkpoints know them by these."""
+    assert LabelSpace.load("camvid").hash[:16] == "db3295d0a518d76f"
+    assert LabelSpace.load("scenes").hash[:16] == "13f3b9a76027a505"
 
 
 def test_dates_and_timings_stand_in_the_log_only(space: LabelSpace, folder: Path) -> None:

@@ -18,6 +18,7 @@ GOOD: dict[str, Any] = {
     "descriptions": {"kerb": ["grey stone", "long edge"], "road": ["flat ground"]},
     "embeddings": [[1.0, 0.0], [0.7, 0.7], [0.0, 1.0]],
     "property_of_description": [0, 2, 1],
+    "tree": [[0, 1, 0.5, 2], [2, 3, 0.6, 3]],
 }
 
 CASES: dict[str, tuple[dict[str, Any], str]] = {
@@ -111,6 +112,23 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         {"properties": [Property("grey", (("kerb", "long edge"),)), "flat", "long"]},
         "members of property 'grey' are not the descriptions that property_of_description",
     ),
+    "tree of another number of sentences": (
+        {"tree": [[0, 1, 0.5, 2]]},
+        r"the tree has shape \(1, 4\), but 3 descriptions need \(2, 4\)",
+    ),
+    "tree that joins a sentence twice": (
+        {"tree": [[0, 1, 0.5, 2], [1, 3, 0.6, 3]]},
+        "the tree does not join all sentences step by step",
+    ),
+    "tree that joins what is not there yet": (
+        {"tree": [[0, 3, 0.5, 2], [1, 2, 0.6, 3]]},
+        "the tree does not join all sentences step by step",
+    ),
+    "tree that joins far sentences first": (
+        {"tree": [[0, 1, 0.5, 2], [2, 3, 0.4, 3]]},
+        "the tree does not join all sentences step by step",
+    ),
+    "tree without numbers": ({"tree": [[0, 1, np.nan, 2], [2, 3, 1, 3]]}, "tree holds NaN"),
     "provenance that is no JSON": (
         {"provenance": {"encoder": object()}},
         "provenance cannot be written as JSON",

@@ -1,0 +1,372 @@
+"""New categories in old properties, two label spaces in one, other numbers of properties."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from prolab_d2 import LabelSpace, ProLabError
+from prolab_d2.label_space import SentenceEncoder, build_label_space, shipped_label_spaces
+from prolab_d2.label_space.clustering import CLUSTERINGS, means, unit_rows
+from prolab_d2.label_space.growing import describe_extension, far_distance
+from tests.label_space.conftest import SENTENCES, WordEncoder
+
+BUS = (
+    "long box shape with rows of windows",
+    "glass windows all around",
+    "painted metal body",
+    "drives along the street",
+)
+NONSENSE = ("quarterly profit margins fell", "the meaning of life")
+
+every_method = pytest.mark.parametrize("method", CLUSTERINGS)
+# The others are larger and take long to embed.
+every_label_space = pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("camvid", "scenes") else pytest.param(name, marks=pytest.mark.slow)
+        for name in shipped_label_spaces()
+    ],
+)
+
+
+def last_record(space: LabelSpace) -> dict[str, Any]:
+    return space.provenance["extensions"][-1]
+
+
+# The real encoder
+
+
+@every_label_space
+def test_own_sentences_give_the_own_row(name: str, minilm: SentenceEncoder) -> None:
+    space = LabelSpace.load(name)
+    copies = {f"{category} again": lines for category, lines in space.descriptions.items()}
+    grown = space.extend(copies, minilm)
+    np.testing.assert_array_equal(grown.signatures[space.num_categories :], space.signatures)
+    assert last_record(grown)["left_out"] == []
+
+
+class Recall:
+    """Gives embeddings that were made before, so that nothing is embedded twice."""
+
+    def __init__(self, rows: dict[str, np.ndarray], provenance: dict[str, Any]) -> None:
+        self._rows = rows
+        keys = ("encoder", "encoder_sha256", "pooling", "lower_case")
+        self.provenance: dict[str, Any] = {key: provenance[key] for key in keys}
+
+    def encode(self, sentences: Sequence[str]) -> np.ndarray:
+        return np.stack([self._rows[line] for line in sentences])
+
+
+@pytest.mark.parametrize("name", ["camvid", "scenes"])
+def test_the_rule_alone_gives_the_own_row(name: str, minilm: SentenceEncoder) -> None:
+    """In capitals, no sentence is known, but the encoder reads the same."""
+    stored = LabelSpace.load(name)
+    sentences = [line for lines in stored.descriptions.values() for line in lines]
+    capitals = [line.upper() for line in sentences]
+    rows = [*stored.embeddings.astype(np.float32), *minilm.encode(capitals)]
+    recall = Recall(dict(zip(sentences + capitals, rows, strict=True)), stored.provenance)
+    shouted = {n.upper(): [x.upper() for x in lines] for n, lines in stored.descriptions.items()}
+    for method in CLUSTERINGS:
+        space = build_label_space(stored.descriptions, recall, 32, method=method)
+        grown = space.extend(shouted, recall)
+        np.testing.assert_array_equal(grown.signatures[space.num_categories :], space.signatures)
+
+
+def test_a_new_category_lands_in_fitting_properties(minilm: SentenceEncoder) -> None:
+    space = LabelSpace.load("camvid")
+    grown = space.extend({"bus": [*BUS, NONSENSE[0]]}, minilm)
+    row = grown.signatures[-1]
+    names = {grown.properties[k].name for k in np.flatnonzero(row)}
+    assert {"rows of glass windows", "drives along the street"} <= names
+    record = last_record(grown)
+    assert [entry["sentence"] for entry in record["left_out"]] == [NONSENSE[0]]
+    assert record["rule"] == "nearest centre"
+    assert len(record["distances"]["bus"]) == 4
+    assert max(record["distances"]["bus"]) <= record["max_distance"] < 0.6
+    assert record["left_out"][0]["distance"] > 0.7
+    text = describe_extension(grown)
+    assert f"bus: {row.sum()} properties from 4 sentences" in text
+    assert f"left out: {NONSENSE[0]!r} of bus" in text
+
+
+def test_a_category_of_nonsense_is_an_error(minilm: SentenceEncoder) -> None:
+    space = LabelSpace.load("scenes")
+    with pytest.raises(ProLabError, match=r"'life' is near a property: .* raise max_distance"):
+        space.extend({"bus stop": BUS, "life": NONSENSE}, minilm)
+    allowed = space.extend({"life": NONSENSE}, minilm, allow_far=True)
+    assert allowed.descriptions["life"] == NONSENSE and allowed.signatures[-1].any()
+    assert space.extend({"life": NONSENSE}, minilm, max_distance=2.0).hash == allowed.hash
+
+
+def test_another_pooling_is_another_encoder(minilm: SentenceEncoder) -> None:
+    space = LabelSpace.load("camvid")
+    with pytest.raises(ProLabError, match="made with the pooling 'cls', not with 'mean'"):
+        replace(space, provenance={**space.provenance, "pooling": "cls"}).extend(
+            {"bus": BUS}, minilm
+        )
+    silent = replace(space, embeddings=np.roll(space.embeddings, 5, axis=1), provenance={})
+    with pytest.raises(ProLabError, match="embeds .* in another way than the label space has it"):
+        silent.extend({"bus": BUS}, minilm)
+
+
+def test_camvid_and_scenes_become_one() -> None:
+    camvid, scenes = LabelSpace.load("camvid"), LabelSpace.load("scenes")
+    both = camvid.merge(scenes, 64)
+    shared = [name for name in scenes.categories if name in camvid.categories]
+    assert both.categories[:11] == camvid.categories
+    assert both.categories[11:] == tuple(n for n in scenes.categories if n not in shared)
+    assert both.provenance["united"] == shared
+    assert both.num_properties == 64 and both.confused_categories() == []
+    for name in shared:
+        lines = {*camvid.descriptions[name], *scenes.descriptions[name]}
+        assert set(both.descriptions[name]) == lines
+        assert len(both.descriptions[name]) == len(lines)
+    stored = {
+        line: row
+        for space in (camvid, scenes)
+        for line, row in zip(
+            [line for lines in space.descriptions.values() for line in lines],
+            space.embeddings,
+            strict=True,
+        )
+    }
+    sentences = [line for lines in both.descriptions.values() for line in lines]
+    np.testing.assert_array_equal(both.embeddings, np.stack([stored[line] for line in sentences]))
+    assert both.subset(scenes.categories).categories == scenes.categories
+
+
+def test_a_merged_label_space_grows(minilm: SentenceEncoder) -> None:
+    both = LabelSpace.load("camvid").merge(LabelSpace.load("scenes"), method="ward")
+    assert both.num_properties == 32, "one for every 7 sentences"
+    grown = both.extend({"bus": BUS, "another sky": both.descriptions["sky"]}, minilm)
+    assert last_record(grown)["rule"] == "nearest sentence"
+    sky = both.signatures[both.categories.index("sky")]
+    np.testing.assert_array_equal(grown.signatures[-1], sky)
+
+
+# Extending, with the encoder that needs no model
+
+
+def test_everything_old_stays(space: LabelSpace, encoder: WordEncoder) -> None:
+    grown = space.extend({"lorry": ["painted metal body", "six round wheels"]}, encoder)
+    assert grown.categories == (*space.categories, "lorry")
+    np.testing.assert_array_equal(grown.bank, space.bank)
+    np.testing.assert_array_equal(grown.signatures[:-1], space.signatures)
+    np.testing.assert_array_equal(grown.embeddings[:8], space.embeddings)
+    np.testing.assert_array_equal(grown.property_of_description[:8], space.property_of_description)
+    assert [p.name for p in grown.properties] == [p.name for p in space.properties]
+    for old, new in zip(space.properties, grown.properties, strict=True):
+        assert new.descriptions[: len(old.descriptions)] == old.descriptions
+    assert grown.descriptions["lorry"] == ("painted metal body", "six round wheels")
+    expected = encoder.encode(grown.descriptions["lorry"])
+    np.testing.assert_allclose(grown.embeddings[8:], expected, atol=1e-3)
+    assert last_record(grown)["of"] == space.hash
+    assert "extensions" not in space.provenance
+
+
+def test_an_extended_label_space_is_saved_and_loaded(
+    space: LabelSpace, encoder: WordEncoder, tmp_path: Path
+) -> None:
+    grown = space.extend({"lorry": ["painted metal body"]}, encoder)
+    grown.save(tmp_path / "grown")
+    loaded = LabelSpace.load(tmp_path / "grown")
+    assert loaded.hash == grown.hash and loaded.provenance == grown.provenance
+    json.dumps(loaded.provenance)
+
+
+@every_method
+def test_two_steps_give_what_one_gives(method: str, encoder: WordEncoder) -> None:
+    space = build_label_space(SENTENCES, encoder, 4, method=method)
+    new = {"lorry": ["four metal wheels", "glass body"], "cabin": ["brick body", "roof windows"]}
+    once = space.extend(new, encoder, allow_far=True)
+    twice = space
+    for name, lines in new.items():
+        twice = twice.extend({name: lines}, encoder, allow_far=True)
+    assert once.hash == twice.hash
+    assert len(once.provenance["extensions"]) == 1 and len(twice.provenance["extensions"]) == 2
+    assert once.tree is None
+
+
+def test_the_tree_itself_is_the_rule_of_a_tree(encoder: WordEncoder) -> None:
+    space = build_label_space(SENTENCES, encoder, 4, method="average")
+    grown = space.extend({"lorry": ["painted steel body"]}, encoder, max_distance=2)
+    nearest = (encoder.encode(["painted steel body"]) @ space.embeddings.T).argmax()
+    assert grown.property_of_description[-1] == space.property_of_description[nearest]
+
+
+def test_the_distance_that_is_near_follows_from_sentences_taken_out_of_their_cluster() -> None:
+    rng = np.random.default_rng(0)
+    rows = unit_rows(rng.normal(size=(40, 6)))
+    labels = np.arange(40) % 7
+    labels[-1] = 7  # a cluster of one
+    expected = []
+    for i in range(40):
+        rest = np.delete(rows, i, axis=0), np.delete(labels, i)
+        centres = [rest[0][rest[1] == k].mean(0) for k in range(8) if (rest[1] == k).any()]
+        expected.append(1 - (unit_rows(np.stack(centres)) @ rows[i]).max())
+    space = LabelSpace.from_arrays(
+        ["a"],
+        means(rows, labels, 8),
+        np.ones((1, 8)),
+        descriptions={"a": [f"{i}" for i in range(40)]},
+        embeddings=rows,
+        property_of_description=labels,
+    )
+    assert far_distance(space) == pytest.approx(np.quantile(expected, 0.95), abs=1e-3)
+
+
+def test_a_label_space_without_sentences_grows_when_told_what_is_near(
+    encoder: WordEncoder,
+) -> None:
+    bank = encoder.encode(["red paint", "round wheels"])
+    bare = LabelSpace.from_arrays(["a"], bank, [[1, 0]], provenance=encoder.provenance)
+    with pytest.raises(ProLabError, match="no embeddings to learn from .*: give max_distance"):
+        bare.extend({"b": ["round wheels"]}, encoder)
+    grown = bare.extend({"b": ["round wheels"]}, encoder, max_distance=0.5)
+    assert grown.signatures.tolist() == [[True, False], [False, True]]
+    assert grown.embeddings is None and grown.property_of_description is None
+    assert grown.properties[1].descriptions == (("b", "round wheels"),)
+    unknown = replace(bare, provenance={})
+    with pytest.raises(ProLabError, match="nor says which encoder made its bank: record"):
+        unknown.extend({"b": ["round wheels"]}, encoder, max_distance=0.5)
+
+
+@pytest.mark.parametrize(
+    ("new", "message"),
+    [
+        ({"car": ["blue paint"]}, "has a category 'car' already: give the new one another name"),
+        ({"lorry": []}, "new categories: category 'lorry' has no description"),
+        ({}, "new categories: a JSON object"),
+    ],
+)
+def test_new_categories_that_cannot_be(
+    new: dict[str, list[str]], message: str, space: LabelSpace, encoder: WordEncoder
+) -> None:
+    with pytest.raises(ProLabError, match=message):
+        space.extend(new, encoder)
+
+
+def test_an_encoder_of_another_name_or_width(space: LabelSpace) -> None:
+    with pytest.raises(ProLabError, match="made with the encoder 'words of 24', not with 'words o"):
+        space.extend({"lorry": ["red paint"]}, WordEncoder(25))
+    wide = WordEncoder(25)
+    wide.provenance = {}
+    with pytest.raises(ProLabError, match=r"shape \(9, 25\) .* rows of the bank have 24 numbers"):
+        space.extend({"lorry": ["red paint"]}, wide)
+
+
+def test_the_same_weights_under_another_name_are_the_same_encoder(encoder: WordEncoder) -> None:
+    encoder.provenance["encoder_sha256"] = "abc"
+    space = build_label_space(SENTENCES, encoder, 4)
+    encoder.provenance["encoder"] = "a copy elsewhere"
+    assert space.extend({"lorry": ["painted metal body"]}, encoder).num_categories == 4
+    encoder.provenance["encoder_sha256"] = "def"
+    with pytest.raises(ProLabError, match="made with the weights of the encoder 'abc', not with"):
+        space.extend({"lorry": ["painted metal body"]}, encoder)
+
+
+# Merging
+
+
+def test_a_category_of_both_gets_the_sentences_of_both(
+    space: LabelSpace, encoder: WordEncoder
+) -> None:
+    other = build_label_space(
+        {"ship": ["painted metal body", "tall mast"], "car": ["Glass windows", "red paint"]},
+        encoder,
+        2,
+        seed=5,
+        provenance={"llm": "another"},
+    )
+    both = space.merge(other, 5, seed=3)
+    assert both.categories == ("car", "house", "bicycle", "ship")
+    assert both.descriptions["car"] == (*SENTENCES["car"], "red paint")
+    assert both.provenance["united"] == ["car"]
+    assert both.provenance["clustering"] == {"method": "kmeans", "num_properties": 5}
+    assert both.provenance["seed"] == 3 and both.provenance["encoder"] == "words of 24"
+    assert "llm" not in both.provenance, "it is not the same for all sentences"
+    first, second = both.provenance["merged"]
+    assert first["hash"] == space.hash and second["provenance"]["llm"] == "another"
+    assert "dates" not in second["provenance"]
+
+
+def test_merging_forgets_what_was_said_of_one_label_space_only(
+    space: LabelSpace, encoder: WordEncoder
+) -> None:
+    grown = space.extend({"lorry": ["painted metal body"]}, encoder)
+    both = grown.merge(grown.subset(["lorry"]), 4)
+    assert "extensions" not in both.provenance and "subset_of" not in both.provenance
+    assert both.categories == grown.categories and both.descriptions == grown.descriptions
+
+
+def test_label_spaces_that_do_not_go_together(space: LabelSpace, encoder: WordEncoder) -> None:
+    cases = {
+        "made with the encoder 'words of 24', not with 'words of 25'": build_label_space(
+            SENTENCES, WordEncoder(25), 4
+        ),
+        "second label space holds no embeddings": replace(space, embeddings=None),
+        "second label space does not say which encoder": replace(space, provenance={}),
+        "embeddings of 24 and 25 numbers": replace(
+            build_label_space(SENTENCES, WordEncoder(25), 4), provenance=space.provenance
+        ),
+        "'ship' of the second label space has no description": (
+            LabelSpace.from_arrays(
+                ["ship", "car"],
+                space.bank,
+                space.signatures[:2],
+                descriptions={"car": SENTENCES["car"]},
+                embeddings=space.embeddings[:3],
+                provenance=space.provenance,
+            )
+        ),
+    }
+    for message, other in cases.items():
+        with pytest.raises(ProLabError, match=message):
+            space.merge(other)
+    with pytest.raises(ProLabError, match="9 properties cannot be made of 8 different sentences"):
+        space.merge(space, 9)
+
+
+# Cutting
+
+
+@pytest.mark.parametrize("method", ["ward", "average"])
+def test_a_tree_gives_label_spaces_with_other_numbers_of_properties(
+    method: str, encoder: WordEncoder, tmp_path: Path
+) -> None:
+    space = build_label_space(SENTENCES, encoder, 4, method=method)
+    space.save(tmp_path / "tree")
+    loaded = LabelSpace.load(tmp_path / "tree")
+    np.testing.assert_array_equal(loaded.tree, space.tree)
+    for k in (1, 3, 8):
+        part = loaded.cut(k)
+        built = build_label_space(SENTENCES, encoder, k, method=method)
+        np.testing.assert_array_equal(part.property_of_description, built.property_of_description)
+        np.testing.assert_array_equal(part.signatures, built.signatures)
+        np.testing.assert_allclose(part.bank, built.bank, atol=1e-3)
+        assert part.provenance["clustering"] == {"method": method, "num_properties": k}
+        assert part.provenance["cut_of"] == space.hash
+        np.testing.assert_array_equal(part.cut(4).signatures, space.signatures)
+
+
+def test_what_cannot_be_cut(space: LabelSpace, encoder: WordEncoder) -> None:
+    with pytest.raises(ProLabError, match="has no tree .* build it with the clustering 'ward'"):
+        space.cut(3)
+    twice = {name: (*lines, "red paint") for name, lines in SENTENCES.items()}
+    tree = build_label_space(twice, encoder, 4, method="ward")
+    assert tree.cut(9).num_properties == 9
+    for k in (0, 10):
+        with pytest.raises(ProLabError, match=f"{k} properties .* of 9 different sentences"):
+            tree.cut(k)
+
+
+def test_a_part_of_a_label_space_has_no_tree(encoder: WordEncoder) -> None:
+    space = build_label_space(SENTENCES, encoder, 4, method="ward")
+    assert space.tree is not None and space.subset(["car"]).tree is None
