@@ -53,7 +53,12 @@ Model = TypeVar("Model")
 
 
 class Encoder(Protocol):
-    """Anything that embeds sentences."""
+    """Anything that embeds sentences.
+
+    Attributes:
+        provenance: what decides the embeddings: "encoder", "encoder_sha256", and "pooling" and
+            "lower_case" as `load_encoder` takes them.
+    """
 
     provenance: dict[str, Any]
 
@@ -283,7 +288,8 @@ def _with_pooling(model: SentenceTransformer, pooling: str) -> tuple[SentenceTra
     # Not by the class itself, which moves between releases.
     places = [i for i, layer in enumerate(layers) if type(layer).__name__ == "Pooling"]
     if pooling == "default":
-        return model, "+".join(_mode(layers[i]) for i in places) or pooling
+        mode = _mode(layers[places[0]]) if len(places) == 1 else pooling
+        return model, mode if mode in POOLINGS else pooling
     if not places:
         raise ProLabError(
             f"this sentence encoder has no pooling to set to {pooling!r}: use the pooling 'default'"
@@ -298,11 +304,10 @@ def _with_pooling(model: SentenceTransformer, pooling: str) -> tuple[SentenceTra
     return SentenceTransformer(modules=layers, device=str(model.device)), pooling
 
 
-def _mode(layer: Any) -> str:
-    """What a pooling layer does, such as "mean" or "mean+cls"."""
+def _mode(layer: Any) -> Any:
+    """What a pooling layer does, such as "mean"."""
     # Older releases have a method for it.
-    mode = getattr(layer, "pooling_mode", None) or layer.get_pooling_mode_str()
-    return mode if isinstance(mode, str) else "+".join(mode)
+    return getattr(layer, "pooling_mode", None) or layer.get_pooling_mode_str()
 
 
 def hash_weights(model: nn.Module) -> str:

@@ -57,7 +57,7 @@ class ClipTextEncoder:
         self.provenance: dict[str, Any] = {
             "encoder": f"clip:{recorded}",
             "encoder_sha256": hash_weights(self._model),
-            "pooling": "eos",
+            "pooling": pooling,
             "lower_case": lower_case,
         }
 

@@ -23,9 +23,10 @@ __all__ = ["GgufEncoder"]
 # make attention, which sees the whole batch, slower.
 _MAX_TOKENS = 512
 
-# enum llama_pooling_type; those that give one embedding for a sentence.
-_UNSPECIFIED = -1
-_POOLING = {1: "mean", 2: "cls", 3: "lasttoken"}
+# enum llama_pooling_type: what is asked for, and what is found and gives one embedding for a
+# sentence. The last token (3) only a file can ask for.
+_POOLING_NUMBER = {"default": -1, "mean": 1, "cls": 2}
+_POOLING_NAME = {1: "mean", 2: "cls", 3: "default"}
 
 
 class GgufEncoder:
@@ -57,14 +58,14 @@ class GgufEncoder:
             "sentence encoder",
             gpu_layers=None if device is None else 0 if device == "cpu" else -1,
             embedding=True,
-            pooling_type=next((k for k, name in _POOLING.items() if name == pooling), _UNSPECIFIED),
+            pooling_type=_POOLING_NUMBER[pooling],
             n_ctx=_MAX_TOKENS,
             n_batch=_MAX_TOKENS,
             n_ubatch=_MAX_TOKENS,
             n_threads=threads,
             n_threads_batch=threads,
         )
-        used = _POOLING.get(self._model.pooling_type())
+        used = _POOLING_NAME.get(self._model.pooling_type())
         if used is None:
             raise ProLabError(
                 f"{path} states no pooling that gives one embedding per sentence: choose the "

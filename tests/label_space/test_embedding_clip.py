@@ -76,7 +76,7 @@ def test_it_gives_what_the_whole_model_gives(clip: tuple[Path, CLIPModel]) -> No
         expected = torch.nn.functional.normalize(expected)[0].numpy()
         np.testing.assert_allclose(row, expected, atol=1e-5)
     record = encoder.provenance
-    assert (record["encoder"], record["pooling"]) == ("clip:tiny-clip", "eos")
+    assert (record["encoder"], record["pooling"]) == ("clip:tiny-clip", "default")
     assert record["lower_case"] is True and len(record["encoder_sha256"]) == 64
 
 
