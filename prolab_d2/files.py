@@ -118,6 +118,7 @@ def check_writable(folder: str | os.PathLike[str]) -> None:
     probe = _temporary_sibling(Path(folder) / "probe")
     try:
         probe.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(probe.parent / "probe")
         probe.touch()
         probe.unlink()
     except OSError as error:

@@ -317,7 +317,8 @@ def open_encoder(args: argparse.Namespace, base: LabelSpace | None, progress: Pr
     if "pooling" in recorded:
         pooling = recorded["pooling"] if recorded["pooling"] in POOLINGS else "default"
     progress.tell(f"loading the sentence encoder {name}")
-    quiet_libraries()
+    if not name.endswith(".gguf"):
+        quiet_transformers()
     return load_encoder(
         name,
         pooling=pooling,
@@ -326,7 +327,7 @@ def open_encoder(args: argparse.Namespace, base: LabelSpace | None, progress: Pr
     )
 
 
-def quiet_libraries() -> None:
+def quiet_transformers() -> None:
     """One progress display is enough: the tool's own."""
     try:
         from transformers.utils import logging

@@ -148,7 +148,11 @@ class LabelSpace:
         Raises:
             ProLabError: the folder cannot be written.
         """
-        storage.write_folder(folder, *self._data())
+        storage.write_folder(folder, self.files())
+
+    def files(self) -> dict[str, bytes]:
+        """The files that `save` writes: content by name."""
+        return storage.folder_files(*self._data())
 
     def state(self) -> dict[str, Any]:
         """The label space for a checkpoint: {"json": str, "arrays": {name: np.ndarray}}."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -9,16 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from prolab_d2.errors import ProLabError
-from prolab_d2.files import (
-    atomic_folder,
-    atomic_path,
-    check_writable,
-    remove_leftovers,
-    sha256_of,
-)
+from prolab_d2.files import atomic_path, check_writable, remove_leftovers, sha256_of
 from prolab_d2.label_space.descriptions import read_descriptions
 from prolab_d2.label_space.label_space import LabelSpace
-from prolab_d2.label_space.storage import LOG_NAME, is_label_space
+from prolab_d2.label_space.storage import LOG_NAME, is_label_space, write_folder
 
 __all__ = ["DESCRIPTIONS_NAME", "Output", "write_descriptions"]
 
@@ -68,28 +63,28 @@ class Output:
             ProLabError: a label space or descriptions of other content are there, or the folder
                 cannot be written.
         """
+        files = space.files()
+        digests = {
+            name: hashlib.sha256(content).hexdigest()
+            for name, content in files.items()
+            if name != LOG_NAME
+        }
+        if is_label_space(self.folder) and not self._overwrite:
+            self._check_own(digests)
         descriptions = {name: lines for name, lines in space.descriptions.items() if lines}
-        with atomic_folder(self.folder) as temporary:
-            space.save(temporary)
-            files = {
-                path.name: sha256_of(path)
-                for path in sorted(temporary.iterdir())
-                if path.name != LOG_NAME
-            }
-            if not self._overwrite and is_label_space(self.folder):
-                self._check_own(files)
-            if descriptions and self._lacks(descriptions):
-                write_descriptions(temporary / DESCRIPTIONS_NAME, descriptions)
-            self._write_record(files, complete=False)
-        self._write_record(files, complete=True)
+        if descriptions and self._lacks(descriptions):
+            files[DESCRIPTIONS_NAME] = _to_json(descriptions)
+        self._write_record(digests, complete=False)
+        write_folder(self.folder, files)
+        self._write_record(digests, complete=True)
 
-    def _check_own(self, files: Mapping[str, str]) -> None:
+    def _check_own(self, digests: Mapping[str, str]) -> None:
         """The label space that is there must be what an earlier run of this job has written."""
         earlier = self._read_record()
-        if earlier.get("files") != files:
+        if earlier.get("files") != digests:
             raise self._occupied()
         if earlier["complete"]:
-            for name, digest in files.items():
+            for name, digest in digests.items():
                 path = self.folder / name
                 if not path.is_file() or sha256_of(path) != digest:
                     raise self._occupied()
@@ -127,10 +122,10 @@ class Output:
         mine = isinstance(record, dict) and record.get("settings") == self._settings
         return record if mine else {}
 
-    def _write_record(self, files: Mapping[str, str], *, complete: bool) -> None:
-        record = {"settings": self._settings, "files": files, "complete": complete}
+    def _write_record(self, digests: Mapping[str, str], *, complete: bool) -> None:
+        record = {"settings": self._settings, "files": digests, "complete": complete}
         with atomic_path(self._record) as temporary:
-            temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            temporary.write_bytes(_to_json(record))
 
 
 def write_descriptions(
@@ -138,5 +133,8 @@ def write_descriptions(
 ) -> None:
     """Writes what `read_descriptions` reads."""
     with atomic_path(path) as temporary:
-        text = json.dumps(descriptions, ensure_ascii=False, indent=1)
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_bytes(_to_json(descriptions))
+
+
+def _to_json(data: Mapping[str, Any]) -> bytes:
+    return (json.dumps(data, ensure_ascii=False, indent=1) + "\n").encode()

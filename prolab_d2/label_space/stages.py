@@ -31,10 +31,11 @@ Arrays = dict[str, np.ndarray]
 
 _SUFFIX = ".safetensors"
 _LOCK = ".lock"
+_KEY = "stage"
 
 
 def content_hash(data: Any) -> str:
-    """SHA-256 of JSON data; the order of keys counts, as it does in descriptions."""
+    """SHA-256 of JSON data. The order of keys counts: in descriptions, it gives the ids."""
     return hashlib.sha256(json.dumps(data, ensure_ascii=False).encode()).hexdigest()
 
 
@@ -98,17 +99,19 @@ class Stages:
             except _UnusableError as error:
                 self._progress.tell(f"{stage}: {path} {error} and is made again")
         arrays = make()
-        metadata = {"made_from": record, "arrays_sha256": hash_arrays(arrays)}
         packed = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        metadata = {"made_from": record, "arrays_sha256": hash_arrays(packed)}
         with atomic_path(path) as temporary:
-            temporary.write_bytes(safetensors.numpy.save(packed, metadata))
+            # Under one key: safetensors writes several in any order.
+            content = safetensors.numpy.save(packed, {_KEY: json.dumps(metadata)})
+            temporary.write_bytes(content)
         return arrays, False
 
     def path(self, stage: str, inputs: Mapping[str, Any]) -> Path | None:
         """The file of a stage."""
         if self.folder is None:
             return None
-        key = hashlib.sha256(_record(stage, inputs).encode()).hexdigest()[:16]
+        key = content_hash(_record(stage, inputs))[:16]
         return self.folder / f"{stage}-{key}{_SUFFIX}"
 
     def part(self, name: str) -> Stages:
@@ -129,21 +132,20 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any]]:
     """
     try:
         arrays, metadata = _load(Path(path))
-        return arrays, json.loads(metadata.get("made_from", "{}"))
-    except (_UnusableError, ValueError) as error:
+        return arrays, metadata.get("made_from", {})
+    except _UnusableError as error:
         raise ProLabError(f"{path} {error}: give a .safetensors file") from error
 
 
-def _record(stage: str, inputs: Mapping[str, Any]) -> str:
-    data = {"stage": stage, "prolab_d2": __version__, **inputs}
-    return json.dumps(data, ensure_ascii=False, sort_keys=True)
+def _record(stage: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {"stage": stage, "prolab_d2": __version__, **inputs}
 
 
 class _UnusableError(Exception):
     """What is wrong with a file."""
 
 
-def _read(path: Path, record: str) -> Arrays:
+def _read(path: Path, record: dict[str, Any]) -> Arrays:
     arrays, metadata = _load(path)
     if metadata.get("made_from") != record:
         raise _UnusableError("was made from something else")
@@ -152,11 +154,11 @@ def _read(path: Path, record: str) -> Arrays:
     return arrays
 
 
-def _load(path: Path) -> tuple[Arrays, dict[str, str]]:
+def _load(path: Path) -> tuple[Arrays, dict[str, Any]]:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return arrays, file.metadata() or {}
+            return arrays, json.loads((file.metadata() or {}).get(_KEY, "{}"))
     except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
         raise _UnusableError(f"cannot be read ({first_line(error)})") from error
 

@@ -27,6 +27,7 @@ __all__ = [
     "Data",
     "check_files_belong_together",
     "find_folder",
+    "folder_files",
     "hash_arrays",
     "is_label_space",
     "read_folder",
@@ -97,27 +98,32 @@ def hash_arrays(arrays: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def write_folder(
-    folder: str | os.PathLike[str],
-    document: Mapping[str, Any],
-    arrays: Mapping[str, np.ndarray],
-    log: Mapping[str, Any],
-) -> None:
-    full = {"schema_version": SCHEMA_VERSION, **document, "arrays_sha256": hash_arrays(arrays)}
+def folder_files(
+    document: Mapping[str, Any], arrays: Mapping[str, np.ndarray], log: Mapping[str, Any]
+) -> dict[str, bytes]:
+    """The files of a label space: content by name."""
+    packed = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    full = {"schema_version": SCHEMA_VERSION, **document, "arrays_sha256": hash_arrays(packed)}
+    return {
+        ARRAYS_NAME: safetensors.numpy.save(packed),
+        JSON_NAME: _to_json(full),
+        LOG_NAME: _to_json(log),
+    }
+
+
+def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> None:
+    """Writes files to a folder, all or none if it is a new one."""
     with atomic_folder(folder) as temporary:
-        # Not save_file, which gives the file to its owner alone.
-        packed = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        (temporary / ARRAYS_NAME).write_bytes(safetensors.numpy.save(packed))
-        _write_json(temporary / JSON_NAME, full)
-        _write_json(temporary / LOG_NAME, log)
+        for name, content in files.items():
+            (temporary / name).write_bytes(content)
 
 
-def _write_json(path: Path, data: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+def _to_json(data: Mapping[str, Any]) -> bytes:
+    return (json.dumps(data, ensure_ascii=False, indent=1) + "\n").encode()
 
 
 def read_folder(folder: Path) -> Data:
-    """Reads what `write_folder` wrote; the content is checked by whoever makes a LabelSpace of it.
+    """Reads `folder_files`; the content is checked by whoever makes a LabelSpace of it.
 
     Raises:
         ProLabError: a file is missing or unreadable.

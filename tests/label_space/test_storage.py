@@ -111,7 +111,7 @@ def test_a_failed_save_leaves_the_old_one(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(storage, "_write_json", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(ProLabError, match="no space left on device"):
         space.subset(["car"]).save(folder)
     assert LabelSpace.load(folder).hash == space.hash
