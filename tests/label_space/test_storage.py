@@ -15,7 +15,6 @@ from prolab_d2.label_space import (
     build_label_space,
     is_label_space,
     shipped_label_spaces,
-    storage,
 )
 from tests.label_space.conftest import SENTENCES, WordEncoder
 
