@@ -166,20 +166,24 @@ def train(run: Run, threads: int, test_dataset: str | None) -> dict[str, Any]:
 def table(records: Sequence[dict[str, Any]]) -> str:
     """Markdown: one line per config with mean and sample standard deviation over the seeds."""
     lines = [
-        "| config | seeds | val mIoU, last | val mIoU, best | test mIoU | minutes a run |",
-        "|---|---|---|---|---|---|",
+        "| config | seeds | val mIoU, last | val mIoU, best | test mIoU | minutes | CPU minutes |",
+        "|---|---|---|---|---|---|---|",
     ]
     for config in dict.fromkeys(record["config"] for record in records):
         mine = [record for record in records if record["config"] == config]
         tested = [record["test"]["mIoU"] for record in mine if "test" in record]
-        minutes = [sum(s["wall_s"] for s in record["sessions"]) / 60 for record in mine]
+        wall, cpu = (
+            [sum(session[key] for session in record["sessions"]) / 60 for record in mine]
+            for key in ("wall_s", "cpu_s")
+        )
         cells = (
             Path(config).with_suffix("").as_posix(),
             str(len(mine)),
             _mean([record["val_last"]["mIoU"] for record in mine]),
             _mean([record["val_best"]["mIoU"] for record in mine]),
             _mean(tested) if tested else "-",
-            f"{statistics.mean(minutes):.1f}",
+            f"{statistics.mean(wall):.1f}",
+            f"{statistics.mean(cpu):.1f}",
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -15,7 +15,7 @@ def record(config: str, seed: int, val: float, test: float, seconds: float) -> d
     return {
         "config": config,
         "seed": seed,
-        "sessions": [{"wall_s": seconds, "cpu_s": seconds}],
+        "sessions": [{"wall_s": seconds, "cpu_s": seconds / 2}],
         "val_last": {"mIoU": val - 1},
         "val_best": {"mIoU": val},
         "test": {"mIoU": test},
@@ -29,8 +29,8 @@ def test_the_table_has_mean_and_spread_of_every_config() -> None:
         record("a/property.yaml", 1, 64.0, 52.0, 120),
     ]
     lines = compare.table(records).splitlines()
-    assert lines[2] == "| a/property | 2 | 61.00 ± 2.83 | 62.00 ± 2.83 | 51.00 ± 1.41 | 1.5 |"
-    assert lines[3] == "| a/category | 1 | 54.00 | 55.00 | 45.00 | 1.0 |"
+    assert lines[2] == "| a/property | 2 | 61.00 ± 2.83 | 62.00 ± 2.83 | 51.00 ± 1.41 | 1.5 | 0.8 |"
+    assert lines[3] == "| a/category | 1 | 54.00 | 55.00 | 45.00 | 1.0 | 0.5 |"
 
 
 def test_history_counts_repeated_iterations_once(tmp_path: Path) -> None:
