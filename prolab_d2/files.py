@@ -19,7 +19,7 @@ __all__ = ["atomic_folder", "atomic_path", "check_writable", "remove_leftovers",
 
 _MARK = ".unfinished"
 # Errors that concern the place written to, wherever they surface.
-_PLACE_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}
+_PLACE_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG}
 
 
 def _temporary_sibling(path: Path) -> Path:

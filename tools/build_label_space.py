@@ -52,6 +52,8 @@ _HOW = {
     "work",
     "workers",
 }
+# Figures that both the summary and the quality of the clustering tell.
+_IN_SUMMARY = ("categories per property", "closest signatures")
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -234,7 +236,7 @@ def build(args: argparse.Namespace, work: Path, progress: Progress) -> LabelSpac
     model = open_language_model(args, progress) if missing or args.name_with_llm else None
 
     provenance: dict[str, Any] = {"note": args.note} if args.note else {}
-    descriptions = given
+    described: Descriptions = {}
     if missing:
         result = describe_categories(
             missing,
@@ -247,13 +249,15 @@ def build(args: argparse.Namespace, work: Path, progress: Progress) -> LabelSpac
             workers=args.workers,
             progress=progress,
         )
-        both = {**given, **result.descriptions}
-        descriptions = {entry.name: both[entry.name] for entry in entries}
+        print(result)
+        described = result.descriptions
         provenance |= result.provenance
         if given:
             provenance["given"] = list(given)
+    descriptions = {entry.name: {**given, **described}[entry.name] for entry in entries}
+    if described:
         write_descriptions(work / DESCRIPTIONS_NAME, descriptions)
-        print(f"{result}\nall sentences: {work / DESCRIPTIONS_NAME}")
+        progress.tell(f"all sentences are in {work / DESCRIPTIONS_NAME}")
     if base is not None:
         return extend(args, base, descriptions, encoder, provenance)
     embeddings = None
@@ -313,15 +317,12 @@ def open_encoder(args: argparse.Namespace, base: LabelSpace | None, progress: Pr
     name = args.encoder or recorded.get("encoder")
     if not name:
         raise ProLabError(f"{args.extend} does not say which encoder it was made with: --encoder")
-    pooling = args.pooling
-    if "pooling" in recorded:
-        pooling = recorded["pooling"] if recorded["pooling"] in POOLINGS else "default"
     progress.tell(f"loading the sentence encoder {name}")
     if not name.endswith(".gguf"):
         quiet_transformers()
     return load_encoder(
         name,
-        pooling=pooling,
+        pooling=recorded.get("pooling", args.pooling),
         lower_case=recorded.get("lower_case", args.lower_case),
         device=args.device,
     )
@@ -362,7 +363,7 @@ def extend(
 
 
 def report(space: LabelSpace) -> str:
-    """The summary, and figures of the clustering."""
+    """The summary, and what figures of the clustering add to it."""
     text = str(summarize(space))
     if space.embeddings is None or space.property_of_description is None:
         return text
@@ -373,7 +374,8 @@ def report(space: LabelSpace) -> str:
         space.category_of_description,
         space.categories,
     )
-    return f"{text}\n{quality}"
+    added = [line for line in str(quality).splitlines() if not line.startswith(_IN_SUMMARY)]
+    return "\n".join([text, *added])
 
 
 @exit_cleanly

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
@@ -10,6 +11,7 @@ import pytest
 
 from prolab_d2 import LabelSpace
 from prolab_d2.label_space import SentenceEncoder
+from prolab_d2.label_space.llm import Answer, Question, Sampling
 from tests.label_space.conftest import MINILM_PACKAGE, SENTENCES, WordEncoder
 from tests.label_space.conftest import minilm as minilm
 from tools import build_label_space as tool
@@ -135,6 +137,224 @@ def test_places_that_cannot_be_used(
     assert run(tmp_path / "missing.json", tmp_path / "out") == 2
     assert_one_sentence(capsys, "cannot read the descriptions")
     assert not words and not (tmp_path / "out").exists()
+
+
+def test_stages_of_an_earlier_run_are_reused(
+    sentences: Path, tmp_path: Path, words: list, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(sentences, tmp_path / "out") == 0
+    assert {path.name.split("-")[0] for path in (tmp_path / "out.build").iterdir()} == {
+        *(".lock", "embeddings", "clusters", "output.json")
+    }
+    capsys.readouterr()
+    files = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert run(sentences, tmp_path / "out") == 0
+    out = capsys.readouterr().out
+    assert "embeddings: 8 sentences of an earlier run" in out
+    assert "clusters: 4 properties of an earlier run" in out
+    again = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    del files["build.log"], again["build.log"]
+    assert again == files
+    more = ["--work", str(tmp_path / "out.build"), "--properties", "5"]
+    assert run(sentences, tmp_path / "other", *more) == 0
+    out = capsys.readouterr().out
+    assert "embeddings: 8 sentences of an earlier run" in out
+    assert re.search(r"clusters: 5 properties in \d", out)
+
+
+def test_given_embeddings_need_no_encoder(
+    sentences: Path, tmp_path: Path, words: list, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(sentences, tmp_path / "out") == 0
+    (embeddings,) = (tmp_path / "out.build").glob("embeddings-*")
+    arguments = ["--descriptions", str(sentences), "--properties", "4"]
+    given = ["--embeddings", str(embeddings), "--output", str(tmp_path / "given")]
+    assert tool.main([*arguments, *given]) == 0
+    assert len(words) == 1
+    first, second = LabelSpace.load(tmp_path / "out"), LabelSpace.load(tmp_path / "given")
+    assert first.hash == second.hash
+    assert second.provenance["encoder"] == first.provenance["encoder"] == "words of 24"
+    sentences.write_text(json.dumps({**SENTENCES, "kerb": ["grey"]}))
+    assert tool.main([*arguments, *given, "--overwrite"]) == 2
+    assert_one_sentence(capsys, r"embeddings-\w+.safetensors holds embeddings an array .* for 9")
+
+
+def test_the_list_of_categories_gives_the_order(
+    sentences: Path, tmp_path: Path, words: list, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = tmp_path / "categories.txt"
+    listed.write_text("bicycle\nhouse: a dwelling\ncar\n")
+    assert run(sentences, tmp_path / "out", "--categories", str(listed)) == 0
+    assert LabelSpace.load(tmp_path / "out").categories == ("bicycle", "house", "car")
+    listed.write_text("bicycle\ncar\n")
+    assert run(sentences, tmp_path / "other", "--categories", str(listed)) == 2
+    assert_one_sentence(capsys, "describes 'house', which is no category of .*categories.txt")
+    listed.write_text("bicycle\ncar\nhouse\nkerb\n")
+    assert run(sentences, tmp_path / "other", "--categories", str(listed)) == 2
+    assert_one_sentence(capsys, r"1 of 4 categories have no description \('kerb', .*--llm")
+
+
+class TellTale:
+    """A language model that says of every category the same kind of thing."""
+
+    can_chat = True
+    provenance: dict[str, Any] = {"llm": "tell-tale", "llm_sha256": None}
+
+    def answer(self, question: Question, sampling: Sampling) -> Answer:
+        text = question.prompt[-1].content
+        number = int(hashlib.sha256(text.encode()).hexdigest()[:4], 16)
+        lines = [f"{kind} part number {number + i}" for i, kind in enumerate(KINDS)]
+        return Answer("".join(f"- {line}\n" for line in lines))
+
+
+KINDS = ("round", "long", "hard", "soft", "grey", "warm", "wooden", "shiny")
+
+
+@pytest.fixture
+def tell_tale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tool, "LlamaCpp", lambda name, **options: TellTale())
+
+
+def test_categories_without_sentences_are_described(
+    sentences: Path,
+    tmp_path: Path,
+    words: list,
+    tell_tale: None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    listed = tmp_path / "categories.txt"
+    listed.write_text("car\nkerb\nhouse\nbicycle\n")
+    arguments = ["--categories", str(listed), "--llm", "tell-tale.gguf", "--sentences", "8"]
+    assert run(sentences, tmp_path / "out", *arguments, "--allow-confused") == 0
+    space = LabelSpace.load(tmp_path / "out")
+    assert space.categories == ("car", "kerb", "house", "bicycle")
+    assert space.descriptions["car"] == SENTENCES["car"]
+    assert len(space.descriptions["kerb"]) == 8
+    assert space.provenance["llm"] == "tell-tale"
+    assert space.provenance["prompt"] == "structured"
+    assert space.provenance["given"] == list(SENTENCES)
+    written = json.loads((tmp_path / "out.build/descriptions.json").read_text())
+    assert list(written) == list(space.categories)
+    assert "8 sentences about 1 categories" in capsys.readouterr().out
+
+
+ODD_NAMES = [
+    "traffic light/sign",
+    '"dog\'s" bed',
+    "..",
+    "C:\\temp",
+    "x" * 300,
+    "猫",
+    "дорога",
+    "a {brace}",
+    "two\nlines",
+]
+
+
+def test_odd_names_of_categories(tmp_path: Path, words: list, tell_tale: None) -> None:
+    listed = tmp_path / "categories.json"
+    names = [name for name in ODD_NAMES if name != ".."]
+    listed.write_text(json.dumps(names))
+    arguments = ["--categories", str(listed), "--llm", "tell-tale.gguf", "--encoder", "words"]
+    arguments += ["--allow-confused", "--output", str(tmp_path / "out")]
+    assert tool.main(arguments) == 0
+    space = LabelSpace.load(tmp_path / "out")
+    assert space.categories == tuple(" ".join(name.split()) for name in names)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("categories.json", "out", "out.build")
+    ]
+
+
+def test_odd_names_in_descriptions(tmp_path: Path, words: list) -> None:
+    path = tmp_path / "descriptions.json"
+    path.write_text(
+        json.dumps({name: [f"red {i}", f"part {i * i}"] for i, name in enumerate(ODD_NAMES)})
+    )
+    assert run(path, tmp_path / "out", "--properties", "12") == 0
+    assert LabelSpace.load(tmp_path / "out").categories == tuple(ODD_NAMES)
+
+
+def test_names_that_differ_in_case(
+    tmp_path: Path, words: list, tell_tale: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = tmp_path / "categories.txt"
+    listed.write_text("Car\ncar\n")
+    arguments = ["--categories", str(listed), "--llm", "tell-tale.gguf", "--encoder", "words"]
+    assert tool.main([*arguments, "--output", str(tmp_path / "out")]) == 2
+    assert_one_sentence(capsys, "'car', is there already as 'Car': rename or drop one")
+    assert not words
+
+
+def test_a_language_model_names_the_properties(
+    sentences: Path, tmp_path: Path, words: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Namer(TellTale):
+        def answer(self, question: Question, sampling: Sampling) -> Answer:
+            return Answer("parts of a vehicle" if "wheels" in str(question.prompt[-1]) else "")
+
+    monkeypatch.setattr(tool, "LlamaCpp", lambda name, **options: Namer())
+    assert run(sentences, tmp_path / "out", "--name-with-llm", "--llm", "namer.gguf") == 0
+    space = LabelSpace.load(tmp_path / "out")
+    assert "parts of a vehicle" in [entry.name for entry in space.properties]
+    assert space.provenance["property_names"]["llm"] == "tell-tale"
+    assert space.provenance["llm"] is None
+
+
+def test_a_label_space_is_extended(
+    sentences: Path, tmp_path: Path, words: list, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(sentences, tmp_path / "base", "--pooling", "cls", "--no-lower-case") == 0
+    words.clear()
+    new = tmp_path / "new.json"
+    new.write_text(json.dumps({"cart": ["two round wheels", "painted metal body"]}))
+    arguments = ["--descriptions", str(new), "--extend", str(tmp_path / "base")]
+    arguments += ["--output", str(tmp_path / "out"), "--note", "added later"]
+    assert tool.main(arguments) == 0
+    base, space = LabelSpace.load(tmp_path / "base"), LabelSpace.load(tmp_path / "out")
+    assert space.categories == (*base.categories, "cart")
+    assert (space.signatures[:3] == base.signatures).all()
+    (record,) = space.provenance["extensions"]
+    assert record["note"] == "added later"
+    assert words[0]["model"] == "words of 24"
+    assert json.loads((tmp_path / "out/descriptions.json").read_text()).keys() == {
+        *(*SENTENCES, "cart")
+    }
+    assert "cart: " in capsys.readouterr().out
+    new.write_text(json.dumps({"shed": ["brick walls", "sloping roof", "rows of glass windows"]}))
+    assert tool.main([*arguments, "--overwrite"]) == 2
+    assert_one_sentence(capsys, "house = shed.*--allow-confused")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--encoder e", "give --categories .* or --descriptions"),
+        ("--categories camvid --encoder e --llm a --server b --model c", "not both"),
+        ("--categories camvid --encoder e --server b", "--server URL and --model NAME"),
+        ("--descriptions d --encoder e --name-with-llm", "--name-with-llm needs"),
+        ("--descriptions d", "give --encoder or --embeddings"),
+        ("--descriptions d --extend s --properties 4", "--extend keeps the properties"),
+        ("--descriptions d --extend ./out", "two folders"),
+        ("--descriptions d --encoder e --properties 0", "'0' is no whole number above 0"),
+        ("--descriptions d --encoder e --properties some", "'some' is no whole number"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    arguments: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        tool.main([*arguments.split(), "--output", "out"])
+    assert stopped.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_read_only_place_is_one_sentence(
+    sentences: Path, words: list, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for place in ("/proc/label_space", "/proc/below/label_space"):
+        assert run(sentences, Path(place)) == 2
+        assert_one_sentence(capsys, "cannot write /proc.*: choose another output folder")
+    assert not words
 
 
 def test_a_missing_encoder(
