@@ -78,7 +78,9 @@ class BuildWithResources(build_py):
         for name, source in RESOURCES.items():
             destination = Path(self.build_lib) / "prolab_d2/_resources" / name
             shutil.rmtree(destination, ignore_errors=True)
-            shutil.copytree(ROOT / source, destination)
+            # Not the working folders that building a label space leaves beside it.
+            ignored = shutil.ignore_patterns("*.build")
+            shutil.copytree(ROOT / source, destination, ignore=ignored)
 
 
 setup(

@@ -31,6 +31,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(ROOT / name, copy / name, ignore=ignored)
         else:
             shutil.copy(ROOT / name, copy / name)
+    working = copy / "label_spaces/mine.build"
+    working.mkdir()
+    (working / "clusters.safetensors").touch()
     code = (
         "import sys; sys.modules['torch'] = None; sys.path.insert(0, '.')\n"
         "import setuptools.build_meta as backend; backend.build_wheel(sys.argv[1])"
@@ -70,6 +73,7 @@ def test_the_wheel_carries_every_label_space_and_config(wheel: Path) -> None:
         for path in files:
             inside = path.relative_to(ROOT / folder).as_posix()
             assert f"prolab_d2/_resources/{kind}/{inside}" in names
+    assert not [name for name in names if ".build" in name]
 
 
 def test_the_wheel_carries_the_lists_of_categories(wheel: Path) -> None:
