@@ -171,6 +171,61 @@ def test_everything_old_stays(space: LabelSpace, encoder: WordEncoder) -> None:
     assert "extensions" not in space.provenance
 
 
+def test_far_sentences_are_left_out_and_clustered_ones_never(
+    space: LabelSpace, encoder: WordEncoder
+) -> None:
+    lines = [*SENTENCES["car"], "quarterly profit margins"]
+    grown = space.extend({"lorry": lines}, encoder, max_distance=0)
+    np.testing.assert_array_equal(grown.signatures[-1], space.signatures[0])
+    assert grown.descriptions["lorry"] == SENTENCES["car"] and len(grown.embeddings) == 11
+    (left_out,) = last_record(grown)["left_out"]
+    assert left_out["sentence"] == "quarterly profit margins" and left_out["distance"] > 0
+
+
+def test_a_category_of_far_sentences_needs_leave(space: LabelSpace, encoder: WordEncoder) -> None:
+    new = {"report": ["quarterly profit margins"]}
+    with pytest.raises(ProLabError, match="no sentence of the new category 'report' is near"):
+        space.extend(new, encoder, max_distance=0.1)
+    grown = space.extend(new, encoder, max_distance=0.1, allow_far=True)
+    assert grown.signatures[-1].sum() == 1 and last_record(grown)["left_out"] == []
+
+
+def test_a_clustered_sentence_keeps_even_a_property_that_is_not_the_nearest(
+    encoder: WordEncoder,
+) -> None:
+    lines = ["red paint", "round wheels", "brick walls", "sloping roof"]
+    rows = encoder.encode(lines)
+    for method in ("kmeans", "spherical", "ward"):
+        space = LabelSpace.from_arrays(
+            ["a", "b"],
+            rows,
+            [[0, 0, 1, 1], [1, 1, 0, 0]],
+            descriptions={"a": lines[:2], "b": lines[2:]},
+            embeddings=rows,
+            property_of_description=[3, 2, 1, 0],
+            provenance={**encoder.provenance, "clustering": {"method": method}},
+        )
+        grown = space.extend({"c": lines[:2], "d": lines[2:]}, encoder)
+        np.testing.assert_array_equal(grown.signatures[2:], space.signatures)
+
+
+@pytest.mark.parametrize("method", ["kmeans", "spherical"])
+def test_the_nearest_centre_is_meant_as_the_clustering_means_it(
+    method: str, encoder: WordEncoder
+) -> None:
+    rng = np.random.default_rng(0)
+    bank = rng.normal(size=(20, 24)) * rng.uniform(0.05, 0.3, size=(20, 1))
+    record = {**encoder.provenance, "clustering": {"method": method}}
+    space = LabelSpace.from_arrays(["a"], bank, np.ones((1, 20)), provenance=record)
+    lines = [f"word {i}" for i in range(60)]
+    rows = encoder.encode(lines)
+    centres = bank if method == "kmeans" else unit_rows(bank)
+    expected = np.linalg.norm(rows[:, None] - centres, axis=2).argmin(1)
+    new = {f"category {i}": [line] for i, line in enumerate(lines)}
+    grown = space.extend(new, encoder, max_distance=2)
+    np.testing.assert_array_equal(grown.signatures[1:].argmax(1), expected)
+
+
 def test_an_extended_label_space_is_saved_and_loaded(
     space: LabelSpace, encoder: WordEncoder, tmp_path: Path
 ) -> None:
@@ -194,11 +249,15 @@ def test_two_steps_give_what_one_gives(method: str, encoder: WordEncoder) -> Non
     assert once.tree is None
 
 
-def test_the_tree_itself_is_the_rule_of_a_tree(encoder: WordEncoder) -> None:
-    space = build_label_space(SENTENCES, encoder, 4, method="average")
-    grown = space.extend({"lorry": ["painted steel body"]}, encoder, max_distance=2)
-    nearest = (encoder.encode(["painted steel body"]) @ space.embeddings.T).argmax()
-    assert grown.property_of_description[-1] == space.property_of_description[nearest]
+def test_the_nearest_clustered_sentence_is_the_rule_of_a_tree(encoder: WordEncoder) -> None:
+    """One that came later is no such sentence, however near it is."""
+    space = build_label_space(SENTENCES, encoder, 8, method="average")
+    body, windows = space.property_of_description[[0, 2]]
+    first = {"crane": ["painted metal body with a long yellow arm"]}
+    second = {"digger": ["long yellow arm with glass windows"]}
+    grown = space.extend(first, encoder, max_distance=2).extend(second, encoder, max_distance=2)
+    assert grown.property_of_description[8:].tolist() == [body, windows]
+    assert last_record(grown)["rule"] == "nearest sentence"
 
 
 def test_the_distance_that_is_near_follows_from_sentences_taken_out_of_their_cluster() -> None:
@@ -260,6 +319,15 @@ def test_an_encoder_of_another_name_or_width(space: LabelSpace) -> None:
     wide.provenance = {}
     with pytest.raises(ProLabError, match=r"shape \(9, 25\) .* rows of the bank have 24 numbers"):
         space.extend({"lorry": ["red paint"]}, wide)
+
+
+def test_an_encoder_that_embeds_stored_sentences_in_another_way(space: LabelSpace) -> None:
+    class Other(WordEncoder):
+        def encode(self, sentences: Sequence[str]) -> np.ndarray:
+            return super().encode(sentences)[:, ::-1]
+
+    with pytest.raises(ProLabError, match="embeds .* in another way than the label space has it"):
+        space.extend({"lorry": ["painted metal body"]}, Other())
 
 
 def test_the_same_weights_under_another_name_are_the_same_encoder(encoder: WordEncoder) -> None:
