@@ -17,6 +17,7 @@ def add_prolab_config(cfg: CfgNode) -> None:
     for module in ("data", "modeling.backbones", "modeling.property_segmentor"):
         importlib.import_module(f"prolab_d2.{module}")
     _add_model(cfg)
+    _add_adapters(cfg)
     _add_input_and_data(cfg)
     _add_solver_and_test(cfg)
 
@@ -89,6 +90,65 @@ def _add_model(cfg: CfgNode) -> None:
     aux.CONCAT_INPUT = False
     # Weight of its loss.
     aux.LOSS_WEIGHT = 0.4
+
+
+def _add_adapters(cfg: CfgNode) -> None:
+    # ViT-Adapter, with MODEL.BACKBONE.NAME "build_vit_adapter_backbone"; DeiT-B unless set.
+    vit = cfg.MODEL.VIT_ADAPTER = CfgNode()
+    # Width, blocks and heads of the transformer.
+    vit.EMBED_DIM = 768
+    vit.DEPTH = 12
+    vit.NUM_HEADS = 12
+    # Inner width of its feed-forward networks, relative to EMBED_DIM.
+    vit.MLP_RATIO = 4.0
+    # Of the transformer: "" (random), a file (also .npz of AugReg), "hub:<timm model>", or
+    # "package:<name of a Python package>".
+    vit.WEIGHTS = ""
+    # Stochastic depth of the last block (less before it) and of the adapter.
+    vit.DROP_PATH_RATE = 0.0
+    # Channels of the convolutional branch at stride 4.
+    vit.CONV_INPLANE = 64
+    # Deformable attention: points of every head in every level, heads, width relative to EMBED_DIM.
+    vit.N_POINTS = 4
+    vit.DEFORM_NUM_HEADS = 12
+    vit.DEFORM_RATIO = 0.5
+    # Inner width of the adapter's feed-forward networks, relative to EMBED_DIM; 0 for none.
+    vit.CFFN_RATIO = 0.25
+    # [first, last] block of every interaction; [] for four equal parts.
+    vit.INTERACTION_INDEXES = []
+    # Start of the factors by which the transformer reads the convolutional branch.
+    vit.INIT_VALUES = 0.0
+    # Two more extractors in the last interaction.
+    vit.USE_EXTRA_EXTRACTOR = True
+    # Add the transformer's tokens to the features.
+    vit.ADD_VIT_FEATURE = True
+    # Activation checkpointing: less memory, about a third more time in training.
+    vit.WITH_CP = False
+    # Of the convolutional branch and the features; see MODEL.DECODE_HEAD.NORM.
+    vit.NORM = "SyncBN"
+
+    # BEiT-Adapter, with MODEL.BACKBONE.NAME "build_beit_adapter_backbone"; BEiT-L unless set.
+    beit = cfg.MODEL.BEIT_ADAPTER = vit.clone()
+    beit.EMBED_DIM = 1024
+    beit.DEPTH = 24
+    beit.NUM_HEADS = 16
+    beit.DEFORM_NUM_HEADS = 16
+    beit.WITH_CP = True
+    # Of every image, in pixels: smaller ones are padded, larger ones need sliding windows.
+    beit.IMG_SIZE = [640, 640]
+    # A bias for queries and values.
+    beit.QKV_BIAS = True
+    # A table of relative positions in every block; without them images have any size.
+    beit.USE_REL_POS_BIAS = True
+    # Also the start of the layer scales.
+    beit.INIT_VALUES = 1e-6
+
+    # Side of the images that the position embeddings are for, in pixels.
+    vit.PRETRAIN_SIZE = 224
+    # Learn factors of every block's two parts.
+    vit.LAYER_SCALE = True
+    # Side of every block's attention windows in tokens, 0 for the whole image; [] for no windows.
+    vit.WINDOW_SIZES = []
 
 
 def _add_input_and_data(cfg: CfgNode) -> None:

@@ -33,6 +33,7 @@ from prolab_d2.engine import load_config
 from prolab_d2.errors import ProLabError
 from prolab_d2.explain import Explanation, explain_pixel
 from prolab_d2.label_space import LabelSpace
+from prolab_d2.modeling.backbones.weights import forget_weights
 from prolab_d2.modeling.inference import Maps, low_resolution_maps, sample_maps
 from prolab_d2.modeling.property_segmentor import PropertySegmentor
 from prolab_d2.modeling.property_space import PropertySpace
@@ -222,7 +223,7 @@ class Predictor:
         if device is not None or "MODEL.DEVICE" not in overrides[::2]:
             cfg.MODEL.DEVICE = _device(device)
         # The checkpoint's weights take the place of any others.
-        cfg.MODEL.TIMM.WEIGHTS = ""
+        forget_weights(cfg)
         cfg.MODEL.PROLAB.CATEGORY_WARMUP_ITERS = 0
         label_space = checkpoint.label_space
         if "MODEL.PROLAB.LABEL_SPACE" in overrides[::2]:

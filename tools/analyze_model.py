@@ -24,6 +24,7 @@ from prolab_d2.engine import load_config
 from prolab_d2.errors import ProLabError, exit_cleanly
 from prolab_d2.files import atomic_path
 from prolab_d2.modeling import PropertySegmentor
+from prolab_d2.modeling.backbones.weights import forget_weights
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     cfg = load_config(args.config, args.opts)
     # The cost does not depend on the weights: none are read or downloaded.
-    cfg.MODEL.TIMM.WEIGHTS = ""
+    forget_weights(cfg)
     size = tuple(args.size or map(int, cfg.INPUT.CROP.SIZE))
     if min(size) < 1:
         raise ProLabError(f"--size {size[0]} {size[1]}: give whole pixels, height and width")

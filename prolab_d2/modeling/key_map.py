@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-__all__ = ["efficientnet_lite_names", "segmentor_names"]
+__all__ = ["efficientnet_lite_names", "segmentor_names", "transformer_names"]
 
 # Published heads keep the projection to the pixel embedding inside.
 _PROJECTION = "conv_seg."
@@ -14,6 +14,8 @@ _HEADS = {
     "decode_head": ("decode_head", "projection"),
     "auxiliary_head": ("aux_head", "aux_projection"),
 }
+
+_LAYER_SCALE = re.compile(r"\.ls([12])\.gamma$")
 
 _BLOCK = re.compile(r"_blocks\.(\d+)\.(.+)")
 _OUTSIDE_BLOCKS = {
@@ -65,6 +67,14 @@ def segmentor_names(names: Iterable[str]) -> dict[str, str]:
         moves = projection and rest.startswith(_PROJECTION)
         mapped[name] = f"{projection}.{rest[len(_PROJECTION) :]}" if moves else f"{head}.{rest}"
     return mapped
+
+
+def transformer_names(names: Iterable[str]) -> dict[str, str]:
+    """Names in a ViT or BEiT of timm, DeiT or MAE to names in an adapter backbone.
+
+    They agree, but for timm's modules for layer scales.
+    """
+    return {name: _LAYER_SCALE.sub(r".gamma\1", name) for name in names}
 
 
 def efficientnet_lite_names(names: Iterable[str]) -> dict[str, str]:

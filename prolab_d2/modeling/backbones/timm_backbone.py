@@ -5,7 +5,6 @@ Shapes: B batch, C channels (per feature), H x W image size.
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import timm
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from prolab_d2.errors import ProLabError
 from prolab_d2.modeling.backbones.stride_pyramid import STRIDES, StridePyramid
-from prolab_d2.modeling.backbones.weights import hub_without_waiting, load_weights
+from prolab_d2.modeling.backbones.weights import hub_without_waiting, load_weights, unknown_model
 
 __all__ = ["FEATURES", "TimmBackbone", "build_timm_backbone"]
 
@@ -155,11 +154,7 @@ def _create(name: str, options: dict[str, Any], pretrained: bool = False) -> nn.
         except RuntimeError as error:
             if "Unknown model" not in str(error):
                 raise
-            close = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.4)
-            raise ProLabError(
-                f"MODEL.TIMM.NAME: timm {timm.__version__} has no model {name!r}: did you mean "
-                f"one of {close}? timm.list_models() lists all"
-            ) from error
+            raise unknown_model(name, "MODEL.TIMM.NAME") from error
 
 
 @BACKBONE_REGISTRY.register()

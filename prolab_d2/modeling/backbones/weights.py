@@ -1,10 +1,11 @@
-"""Weights of a timm backbone from a file, an installed Python package or a hub.
+"""Weights of a backbone from a file, an installed Python package or a hub.
 
 Every failure is one sentence that says how to go on without a network.
 """
 
 from __future__ import annotations
 
+import difflib
 import logging
 import pickle
 from collections.abc import Iterator
@@ -12,44 +13,61 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import safetensors.torch
+import timm
 import torch
+from detectron2.config import CfgNode
 from safetensors import SafetensorError
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from prolab_d2.errors import ProLabError
 from prolab_d2.hub import hub_problem
+from prolab_d2.modeling.backbones.flax_vit import read_flax_vit
 from prolab_d2.modeling.key_map import efficientnet_lite_names
 from prolab_d2.packages import PACKAGE, package_folder
 
-__all__ = ["hub_without_waiting", "load_weights", "read_state_dict", "weights_file"]
+__all__ = [
+    "HUB",
+    "forget_weights",
+    "hub_without_waiting",
+    "load_weights",
+    "read_state_dict",
+    "read_weights",
+    "unknown_model",
+    "weights_file",
+]
 
-_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
+# What stands before the name of a timm model whose weights timm downloads.
+HUB = "hub:"
+_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors", ".npz")
 # Where training scripts keep the network inside a checkpoint.
 _NESTED = ("model", "state_dict", "module")
 
 logger = logging.getLogger(__name__)
 
 
-def weights_file(source: str) -> Path:
+def weights_file(source: str, key: str = "MODEL.TIMM.WEIGHTS") -> Path:
     """The file that `source` names: a path, or "package:<name>" for the one that a package holds.
 
+    Args:
+        key: of the config that names it, for messages.
     Raises:
         ProLabError: there is no such file or package, or the package holds not exactly one.
     """
     if not source.startswith(PACKAGE):
         path = Path(source).expanduser()
         if not path.is_file():
+            hub = "hub" if key == "MODEL.TIMM.WEIGHTS" else f"{HUB}<name of a timm model>"
             raise ProLabError(
-                f"MODEL.TIMM.WEIGHTS: there is no file {source!r}: give a .pth or .safetensors "
-                f"file, '{PACKAGE}<name of a Python package>', 'hub', or '' for random weights"
+                f"{key}: there is no file {source!r}: give a .pth or .safetensors "
+                f"file, '{PACKAGE}<name of a Python package>', '{hub}', or '' for random weights"
             )
         return path
-    folder = package_folder(source, "MODEL.TIMM.WEIGHTS")
+    folder = package_folder(source, key)
     files = sorted(path for path in folder.rglob("*") if path.suffix in _SUFFIXES)
     if len(files) != 1:
         raise ProLabError(
-            f"MODEL.TIMM.WEIGHTS: {source!r} holds {len(files)} weight files, not one: "
+            f"{key}: {source!r} holds {len(files)} weight files, not one: "
             f"give the path of a file below {folder} instead"
         )
     return files[0]
@@ -61,6 +79,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     Raises:
         ProLabError: the file cannot be read, or holds no tensors by name.
     """
+    if path.suffix == ".npz":
+        return read_flax_vit(path)
     try:
         if path.suffix == ".safetensors":
             state = safetensors.torch.load_file(path)
@@ -90,6 +110,41 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             ) from error
         tensors = {names[name]: x for name, x in tensors.items()}
     return tensors
+
+
+def forget_weights(cfg: CfgNode) -> None:
+    """Lets the backbone of `cfg` begin with random weights, where others will take their place."""
+    for node in ("TIMM", "VIT_ADAPTER", "BEIT_ADAPTER"):
+        cfg.MODEL[node].WEIGHTS = ""
+
+
+def read_weights(source: str, key: str) -> tuple[str, dict[str, Tensor]]:
+    """Tensors by name from "hub:<name of a timm model>", or as `weights_file` finds them.
+
+    Args:
+        key: of the config that names them, for messages.
+    Returns:
+        Where they come from, for messages, and the tensors.
+    Raises:
+        ProLabError: there are no such weights, or they cannot be had or read.
+    """
+    if not source.startswith(HUB):
+        path = weights_file(source, key)
+        return str(path), read_state_dict(path)
+    name = source.removeprefix(HUB)
+    if not timm.is_model(name):
+        raise unknown_model(name, key)
+    with hub_without_waiting(name, key, source):
+        return source, timm.create_model(name, pretrained=True, num_classes=0).state_dict()
+
+
+def unknown_model(name: str, key: str) -> ProLabError:
+    """The error that timm has no model `name`, which the config's `key` asks for."""
+    close = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.4)
+    return ProLabError(
+        f"{key}: timm {timm.__version__} has no model {name!r}: did you mean one of {close}? "
+        "timm.list_models() lists all"
+    )
 
 
 def load_weights(net: nn.Module, source: str) -> None:
@@ -145,13 +200,16 @@ def _some(names: list[str]) -> str:
 
 
 @contextmanager
-def hub_without_waiting(name: str) -> Iterator[None]:
+def hub_without_waiting(
+    name: str, key: str = "MODEL.TIMM.WEIGHTS", source: str = "hub"
+) -> Iterator[None]:
     """Lets the Hugging Face hub fail at once, instead of after many retries, when it is away.
 
     Files that were downloaded before are used all the same.
 
     Args:
         name: of the timm model, for the message.
+        key, source: of the config and its value, likewise.
     Raises:
         ProLabError: inside the context, the weights could not be had.
     """
@@ -164,9 +222,9 @@ def hub_without_waiting(name: str) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:
         raise ProLabError(
-            f"MODEL.TIMM.WEIGHTS is 'hub', but the weights of {name!r} could not be fetched "
+            f"{key} is {source!r}, but the weights of {name!r} could not be fetched "
             f"({problem or type(error).__name__}): go online once, set HF_HUB_OFFLINE=1 to use "
-            "only what was downloaded before, or set MODEL.TIMM.WEIGHTS to a file"
+            f"only what was downloaded before, or set {key} to a file"
         ) from error
     finally:
         constants.HF_HUB_OFFLINE = before
