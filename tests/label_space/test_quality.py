@@ -148,6 +148,16 @@ def test_categories_with_the_same_sentences_need_other_sentences() -> None:
     )
 
 
+def test_a_category_with_only_some_sentences_of_another_can_be_parted() -> None:
+    red, tall, pink = unit_rows(np.array([[1.0, 0, 0], [0, 1, 0], [1, 0.2, 0]]))
+    points = np.stack([red, tall, red, tall, pink])
+    owner = np.array([0, 0, 1, 1, 1])
+    sentences = ["red", "tall", "red", "tall", "pink"]
+    cure = propose_cure(sentences, points, cluster(points, 2), owner, ["tower", "rose"])
+    assert cure.identical == () and cure.num_properties == 3
+    assert cure.sentences == (("rose", "pink"),)
+
+
 def test_without_confusion_there_is_nothing_to_cure() -> None:
     points = directions(4)
     owner = np.array([0, 0, 1, 1])
