@@ -214,7 +214,12 @@ def _check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
 
 
 def working_folder(args: argparse.Namespace) -> Path:
-    return Path(args.work or f"{os.path.normpath(args.output)}.build")
+    if args.work:
+        return Path(args.work)
+    output = Path(args.output)
+    if output.name in ("", ".."):  # the current folder, or one above it
+        output = output.resolve()
+    return output.with_name(f"{output.name}.build")
 
 
 def build(args: argparse.Namespace, work: Path, progress: Progress) -> LabelSpace:

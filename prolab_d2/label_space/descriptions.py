@@ -81,6 +81,11 @@ def check_descriptions(descriptions: Any, where: str = "descriptions") -> Descri
                     f"{where}: category {category!r} has the description {line!r}: replace it "
                     "with a sentence"
                 )
+            if not _is_unicode(category + line):
+                raise ProLabError(
+                    f"{where}: category {category!r} has the description {line!r} with half a "
+                    "character in it, which no file can hold: correct it"
+                )
         result[category] = tuple(" ".join(line.split()) for line in lines)
         double = [line for line, n in Counter(map(str.lower, result[category])).items() if n > 1]
         if double:
@@ -89,6 +94,15 @@ def check_descriptions(descriptions: Any, where: str = "descriptions") -> Descri
                 "drop one of them"
             )
     return result
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written; JSON may hold halves of surrogate pairs."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)

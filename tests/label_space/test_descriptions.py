@@ -28,6 +28,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "an empty list": ({"bus": ["red"], "car": []}, "category 'car' has no description: add"),
     "an empty sentence": ({"car": ["red", " "]}, "category 'car' has the description ' '"),
     "no text": ({"car": [None]}, "category 'car' has the description None"),
+    "half a character": ({"car": ["red \ud800"]}, r"description 'red \\ud800' with half a char"),
     "a sentence twice": ({"car": ["red", "Red"]}, "'car' has the description 'red' twice"),
 }
 
