@@ -8,14 +8,18 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prolab_d2.errors import ProLabError
+from prolab_d2.device import available_cores
+from prolab_d2.errors import ProLabError, first_line
 from prolab_d2.files import sha256_of
 from prolab_d2.label_space.embedding import check_pooling, too_long
-from prolab_d2.label_space.gguf import llama_cpp_threads, open_gguf
+from prolab_d2.label_space.gguf import check_gguf, import_llama_cpp
+
+if TYPE_CHECKING:
+    from llama_cpp import Llama
 
 __all__ = ["GgufEncoder"]
 
@@ -52,18 +56,15 @@ class GgufEncoder:
         """
         check_pooling(pooling)
         path = Path(model).expanduser()
-        threads = llama_cpp_threads()
-        self._model = open_gguf(
+        check_gguf(path)
+        self._model = _load(
             path,
-            "sentence encoder",
-            gpu_layers=None if device is None else 0 if device == "cpu" else -1,
+            device,
             embedding=True,
             pooling_type=_POOLING_NUMBER[pooling],
             n_ctx=_MAX_TOKENS,
             n_batch=_MAX_TOKENS,
             n_ubatch=_MAX_TOKENS,
-            n_threads=threads,
-            n_threads_batch=threads,
         )
         used = _POOLING_NAME.get(self._model.pooling_type())
         if used is None:
@@ -99,3 +100,28 @@ class GgufEncoder:
             rows += self._model.embed(lines[start : start + self._batch_size])
         result = np.asarray(rows, dtype=np.float32)
         return result / np.linalg.norm(result, axis=1, keepdims=True)
+
+
+def _load(path: Path, device: str | None, **options: Any) -> Llama:
+    llama_cpp = import_llama_cpp(f"the sentence encoder {path}")
+    if device not in (None, "cpu") and not llama_cpp.llama_supports_gpu_offload():
+        raise ProLabError(
+            f"device {device!r} cannot be used, this llama-cpp-python was built for the CPU only: "
+            "try cpu, or build it for your GPU"
+        )
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    threads = int(asked) if asked.isdigit() and int(asked) else available_cores()
+    try:
+        return llama_cpp.Llama(
+            str(path),
+            n_gpu_layers=0 if device == "cpu" else -1,
+            n_threads=threads,
+            n_threads_batch=threads,
+            verbose=False,
+            **options,
+        )
+    except (ValueError, RuntimeError, OSError) as error:
+        raise ProLabError(
+            f"llama.cpp cannot load {path} ({first_line(error)}): copy the file again, or choose a "
+            "model that this version of llama.cpp knows"
+        ) from error

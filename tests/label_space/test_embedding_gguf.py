@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +103,7 @@ def test_the_pooling_that_the_file_asks_for(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_model(tiny: Path, tmp_path: Path) -> None:
-    with pytest.raises(ProLabError, match=r"there is no sentence encoder .*missing\.gguf: correct"):
+    with pytest.raises(ProLabError, match=r"cannot read .*missing\.gguf .*: correct the path"):
         load_encoder(tmp_path / "missing.gguf")
     (tmp_path / "text.gguf").write_text("version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(ProLabError, match="is no GGUF file"):
@@ -122,6 +123,6 @@ def test_a_gpu_that_llama_cpp_was_not_built_for(tiny: Path) -> None:
 
 
 def test_without_the_library(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda *_: None)
+    monkeypatch.setitem(sys.modules, "llama_cpp", None)
     with pytest.raises(ProLabError, match=r"make llm in a checkout, or .*'prolab_d2\[llm\]'"):
         load_encoder(tiny)

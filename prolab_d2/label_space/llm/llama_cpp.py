@@ -7,7 +7,6 @@ before each question, so that an answer depends on the question alone, never on 
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import importlib.util
 import os
 import re
@@ -17,11 +16,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from fnmatch import fnmatch
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from prolab_d2.errors import ProLabError
+from prolab_d2.errors import ProLabError, first_line
+from prolab_d2.files import sha256_of
 from prolab_d2.hub import require_hub
+from prolab_d2.label_space.gguf import check_gguf, import_llama_cpp
 from prolab_d2.label_space.llm.base import Answer, Message, Question, Sampling
 from prolab_d2.packages import PACKAGE, package_folder
 
@@ -32,7 +32,6 @@ __all__ = ["DEFAULT_MODEL", "LlamaCpp"]
 
 DEFAULT_MODEL = "TheBloke/Llama-2-7B-Chat-GGUF:*Q4_K_M.gguf"
 
-_MAGIC = b"GGUF"
 _HUB_NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+?)(?::(?P<pattern>[^:]+))?")
 _PATTERN = "*Q4_K_M.gguf"
 # States of shared beginnings that are kept; a prompt of facets has one for each.
@@ -62,7 +61,7 @@ class LlamaCpp:
         Raises:
             ProLabError: llama-cpp-python is missing, or the model cannot be found or loaded.
         """
-        self._library = _import_library()
+        self._library = import_llama_cpp("a language model in this process")
         options = {
             "n_ctx": context,
             "n_threads": threads,
@@ -79,7 +78,7 @@ class LlamaCpp:
         self._formatter = self._chat_formatter()
         self.can_chat = self._formatter is not None
         path = Path(self._llama.model_path)
-        self.provenance: dict[str, Any] = {"llm": path.name, "llm_sha256": _hash_file(path)}
+        self.provenance: dict[str, Any] = {"llm": path.name, "llm_sha256": sha256_of(path)}
         self._lock = threading.Lock()
         # Tokens of a shared beginning -> state of the model after them.
         self._states: OrderedDict[tuple[int, ...], ctypes.Array] = OrderedDict()
@@ -132,14 +131,13 @@ class LlamaCpp:
                     "connect once so that it is downloaded, or give the path of a GGUF file",
                 )
                 return self._library.Llama.from_pretrained(repository, pattern, **options)
-            _check_magic(path)
+            check_gguf(path)
             return self._library.Llama(str(path), **options)
         except ProLabError:
             raise
         except (OSError, ValueError, RuntimeError) as error:
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise ProLabError(
-                f"cannot load the language model {model} ({reason.rstrip('.:')}): check the name, "
+                f"cannot load the language model {model} ({first_line(error)}): check the name, "
                 "or whether the GGUF file is whole and memory is enough"
             ) from error
 
@@ -236,19 +234,6 @@ class LlamaCpp:
         return library.LlamaGrammar.from_string(text, verbose=False)
 
 
-def _import_library() -> ModuleType:
-    # Spinning threads slow everything down 8 to 30 times on a machine that is busy.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        import llama_cpp
-    except ImportError as error:
-        raise ProLabError(
-            "a language model in this process needs llama-cpp-python, which is not installed: run "
-            "pip install 'prolab_d2[llm]', or use a server"
-        ) from error
-    return llama_cpp
-
-
 def _local_file(model: str) -> Path | None:
     """The file that is named, or None for a name on the hub."""
     if model.startswith(PACKAGE):
@@ -298,24 +283,6 @@ def _cached_file(repository: str, pattern: str) -> Path | None:
         if fnmatch(file.file_name, pattern)
     ]
     return files[0] if len(files) == 1 else None
-
-
-def _check_magic(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            start = file.read(len(_MAGIC))
-    except OSError as error:
-        raise ProLabError(f"cannot read {path} ({error}): check its permissions") from error
-    if start != _MAGIC:
-        raise ProLabError(
-            f"{path} is no GGUF file: give one that llama.cpp can load, or convert the model with "
-            "llama.cpp's convert_hf_to_gguf.py"
-        )
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _as_dicts(messages: Sequence[Message]) -> list[dict[str, str]]:
