@@ -249,12 +249,12 @@ def _check_encoder(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> Non
     Raises:
         ProLabError: they differ.
     """
+    known = {key for key in _ENCODER_KEYS if None not in (recorded.get(key), given.get(key))}
+    if "encoder_sha256" in known:
+        known.discard("encoder")
     for key in _ENCODER_KEYS:
-        same_weights = "encoder_sha256" in recorded and "encoder_sha256" in given
-        if key == "encoder" and same_weights:
-            continue
-        if key in recorded and key in given and recorded[key] != given[key]:
-            what = {"encoder": "encoder", "encoder_sha256": "weights of the encoder"}.get(key, key)
+        if key in known and recorded[key] != given[key]:
+            what = {"encoder_sha256": "weights of the encoder"}.get(key, key)
             raise ProLabError(
                 f"the label space was made with the {what} {recorded[key]!r}, not with "
                 f"{given[key]!r}: use the sentence encoder {recorded.get('encoder')!r} with the "
@@ -269,7 +269,8 @@ def _encode(space: LabelSpace, sentences: Sequence[str], encoder: Encoder) -> np
         ProLabError: it is another encoder, or nothing tells whether it is the same.
     """
     stored = space.embeddings
-    if stored is None and "encoder" not in space.provenance:
+    name = space.provenance.get("encoder")
+    if stored is None and name is None:
         raise ProLabError(
             "the label space neither holds embeddings nor says which encoder made its bank: "
             "record the encoder in its provenance, or build it from descriptions"
@@ -284,8 +285,7 @@ def _encode(space: LabelSpace, sentences: Sequence[str], encoder: Encoder) -> np
         raise ProLabError(
             f"the sentence encoder gave an array of shape {embeddings.shape} for "
             f"{len(probes) + len(sentences)} sentences, and rows of the bank have "
-            f"{space.embedding_dim} numbers: use the encoder "
-            f"{space.provenance.get('encoder', 'that the label space was made with')!r}"
+            f"{space.embedding_dim} numbers: use the encoder {name or 'of the label space'}"
         )
     if probes:
         likeness = (unit_rows(embeddings[: len(probes)]) * unit_rows(stored[places])).sum(1)
@@ -294,7 +294,7 @@ def _encode(space: LabelSpace, sentences: Sequence[str], encoder: Encoder) -> np
             raise ProLabError(
                 f"the sentence encoder embeds {probes[worst]!r} in another way than the label "
                 f"space has it (cosine similarity {likeness[worst]:.3f}): use the encoder "
-                f"{space.provenance.get('encoder', 'that the label space was made with')!r}"
+                f"{name or 'it was made with'}"
             )
     return embeddings[len(probes) :]
 
@@ -314,7 +314,7 @@ def merge(
                 f"the {which} label space holds no embeddings, which merging needs: build it "
                 "from descriptions"
             )
-        if "encoder" not in space.provenance:
+        if space.provenance.get("encoder") is None:
             raise ProLabError(
                 f"the {which} label space does not say which encoder made it: record the encoder "
                 "in its provenance, or build it from descriptions"

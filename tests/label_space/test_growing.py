@@ -292,7 +292,7 @@ def test_a_label_space_without_sentences_grows_when_told_what_is_near(
     assert grown.signatures.tolist() == [[True, False], [False, True]]
     assert grown.embeddings is None and grown.property_of_description is None
     assert grown.properties[1].descriptions == (("b", "round wheels"),)
-    unknown = replace(bare, provenance={})
+    unknown = replace(bare, provenance={"encoder": None})
     with pytest.raises(ProLabError, match="nor says which encoder made its bank: record"):
         unknown.extend({"b": ["round wheels"]}, encoder, max_distance=0.5)
 
