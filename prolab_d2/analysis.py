@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from prolab_d2.errors import ProLabError
 from prolab_d2.modeling import PropertySegmentor
@@ -59,7 +59,13 @@ def analyze_parts(model: PropertySegmentor, size: tuple[int, int]) -> list[Part]
     Raises:
         ProLabError: the network does not take images of that size.
     """
-    counter = FlopCounterMode(display=False)
+    # torch counts the attention of GPUs, but not all of the CPU's.
+    more = {
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: (
+            lambda query, key, value, *_, **__: sdpa_flop_count(query, key, value)
+        )
+    }
+    counter = FlopCounterMode(display=False, custom_mapping=more)
     with _mode(model, training=False), _shapes_alone(), torch.no_grad(), counter:
         _scores(model, size)
     # The counter calls a module that nobody called from another module by its class.
