@@ -94,6 +94,7 @@ setup(
     packages=find_packages(include=["prolab_d2", "prolab_d2.*"]),
     package_data={
         "prolab_d2.data.datasets": ["names/*.txt"],
+        "prolab_d2.label_space": ["page/*"],
     },
     python_requires=">=3.10",
     install_requires=REQUIREMENTS,
