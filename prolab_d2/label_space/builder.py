@@ -26,7 +26,7 @@ from prolab_d2.label_space.label_space import LabelSpace
 from prolab_d2.label_space.llm.base import LanguageModel
 from prolab_d2.label_space.naming import property_names
 from prolab_d2.label_space.progress import Progress, Stage
-from prolab_d2.label_space.quality import propose_cure
+from prolab_d2.label_space.quality import propose_cure, signatures_of
 from prolab_d2.label_space.stages import Arrays, Stages, content_hash, read_arrays
 from prolab_d2.label_space.storage import hash_arrays
 
@@ -149,8 +149,7 @@ def assemble(
     Args:
         embeddings: (M, D), in the order of the descriptions.
     """
-    signatures = np.zeros((len(descriptions), len(clusters.centres)), dtype=bool)
-    signatures[_owners(descriptions), clusters.labels] = True
+    signatures = signatures_of(clusters.labels, _owners(descriptions), len(clusters.centres))
     return LabelSpace.from_arrays(
         tuple(descriptions),
         clusters.centres,

@@ -26,6 +26,7 @@ from prolab_d2.label_space.clustering import (
 )
 from prolab_d2.label_space.descriptions import Descriptions, check_descriptions
 from prolab_d2.label_space.label_space import LabelSpace
+from prolab_d2.label_space.quality import signatures_of
 from prolab_d2.label_space.storage import LOGGED
 
 if TYPE_CHECKING:
@@ -39,7 +40,16 @@ _BLOCK = 1024
 # What must agree for two embeddings to be comparable.
 _ENCODER_KEYS = ("encoder", "encoder_sha256", "pooling", "lower_case")
 # What is said of one label space, not of its sentences.
-_OF_ONE_SPACE = (*LOGGED, "extensions", "merged", "united", "subset_of", "cut_of", "clustering")
+_OF_ONE_SPACE = (
+    *LOGGED,
+    "clustering",
+    "cut_of",
+    "extensions",
+    "merged",
+    "property_names",
+    "subset_of",
+    "united",
+)
 # Below this cosine similarity an encoder does not give what is stored: half precision and
 # another device stay above 0.9999.
 _SAME_SENTENCE = 0.99
@@ -120,8 +130,7 @@ def _with_categories(
         embeddings: (m, D), `assigned`: (m,) in [0, K), `owner`: (m,) in [0, number of new
             categories), all of the new sentences.
     """
-    signatures = np.zeros((len(added), space.num_properties), dtype=bool)
-    signatures[owner, assigned] = True
+    signatures = signatures_of(assigned, owner, space.num_properties)
     members: list[list[tuple[str, str]]] = [[] for _ in space.properties]
     pairs = ((name, line) for name, lines in added.items() for line in lines)
     for pair, number in zip(pairs, assigned, strict=True):
@@ -393,10 +402,12 @@ def cut(space: LabelSpace, num_properties: int) -> LabelSpace:
         )
     labels = cut_tree(space.tree, num_properties)
     centres = means(embeddings, labels, num_properties)
-    clustering = {**space.provenance.get("clustering", {}), "num_properties": num_properties}
-    return assemble(
-        space.descriptions,
-        embeddings,
-        Clusters(labels, centres, space.tree),
-        {**space.provenance, "clustering": clustering, "cut_of": space.hash},
-    )
+    provenance = {**space.provenance, "cut_of": space.hash}
+    provenance["clustering"] = {
+        **space.provenance.get("clustering", {}),
+        "num_properties": num_properties,
+    }
+    # The names are new, and those of members.
+    provenance.pop("property_names", None)
+    clusters = Clusters(labels, centres, space.tree)
+    return assemble(space.descriptions, embeddings, clusters, provenance)
