@@ -37,7 +37,7 @@ REQUIREMENTS = [
     "tqdm>=4.62",
 ]
 LABEL_SPACE = ["scikit-learn>=1.3", "sentence-transformers>=3.0"]
-LLM = ["llama-cpp-python>=0.2.80"]
+LLM = ["llama-cpp-python>=0.3.36"]
 DEMO = ["tqdm>=4.62"]  # the demo draws with what the package needs anyway
 DEV = [
     *LABEL_SPACE,
@@ -94,7 +94,7 @@ setup(
     packages=find_packages(include=["prolab_d2", "prolab_d2.*"]),
     package_data={
         "prolab_d2.data.datasets": ["names/*.txt"],
-        "prolab_d2.label_space": ["page/*"],
+        "prolab_d2.label_space": ["page/*", "prompts/*"],
     },
     python_requires=">=3.10",
     install_requires=REQUIREMENTS,

