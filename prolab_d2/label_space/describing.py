@@ -123,13 +123,12 @@ def describe_categories(
     describer = _Describer(_Asker(model, work), prompt, sentences, seed, temperature)
     known = {entry for entry in entries if describer.is_known(entry)}
     progress = progress or Progress()
-    with progress.stage("descriptions", len(entries), "categories", done=len(known)) as stage:
+    with progress.stage("descriptions", len(entries), "categories") as stage:
         generic = describer.generic_sentences()
 
         def describe(entry: CategoryEntry) -> _Draft:
             draft = describer.describe(entry, range(attempts), generic)
-            if entry not in known:
-                stage.advance()
+            stage.advance(reused=entry in known)
             return draft
 
         drafts = _in_parallel(describe, entries, workers)

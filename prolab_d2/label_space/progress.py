@@ -44,25 +44,23 @@ class Progress:
             self._stream.flush()
 
     @contextmanager
-    def stage(self, name: str, total: int, unit: str, *, done: int = 0) -> Iterator[Stage]:
+    def stage(self, name: str, total: int, unit: str) -> Iterator[Stage]:
         """A part of the job whose steps can be counted.
 
         Args:
-            total: number of steps, those done before included.
+            total: number of steps.
             unit: what a step is, in the plural.
-            done: steps taken over from an earlier run; they say nothing about the time left.
         """
         bar = None
         if self._stream is not None and self._stream.isatty():
             bar = tqdm(
                 desc=name,
                 total=total,
-                initial=done,
                 unit=" " + unit,
                 file=self._stream,
                 leave=False,
             )
-        stage = Stage(self, name, total, unit, done, bar, self._line_every)
+        stage = Stage(self, name, total, unit, bar, self._line_every)
         try:
             yield stage
         finally:
@@ -80,12 +78,11 @@ class Stage:
         name: str,
         total: int,
         unit: str,
-        done: int,
         bar: tqdm | None,
         line_every: float,
     ) -> None:
         self._progress, self._name, self._unit = progress, name, unit
-        self._total, self._done, self._reused = total, done, done
+        self._total, self._done, self._reused = total, 0, 0
         self._bar, self._line_every = bar, line_every
         self._start = self._last_line = time.monotonic()
         self._lock = threading.Lock()

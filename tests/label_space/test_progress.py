@@ -54,7 +54,8 @@ def test_a_long_stage_tells_how_much_time_is_left() -> None:
 )
 def test_what_an_earlier_run_has_done_is_told(reused: int, expected: str) -> None:
     stream = io.StringIO()
-    with Progress(stream).stage("names", total=3, unit="properties", done=reused) as stage:
+    with Progress(stream).stage("names", total=3, unit="properties") as stage:
+        stage.advance(reused, reused=True)
         stage.advance(3 - reused)
     assert lines(stream) == [expected]
 
@@ -71,11 +72,12 @@ def test_a_stage_that_fails_is_not_summed_up() -> None:
 
 def test_a_terminal_gets_a_bar_with_the_time_left() -> None:
     stream = Terminal()
-    with Progress(stream).stage("names", total=4, unit="properties", done=1) as stage:
+    with Progress(stream).stage("names", total=4, unit="properties") as stage:
+        stage.advance(reused=True)
         stage.advance()
         stage.tell("one was long")
     bars = stream.getvalue().split("\r")
-    assert any(re.search(r"names:  25%.* 1/4 \[", bar) for bar in bars)
+    assert any(re.search(r"names:  50%.* 2/4 \[", bar) for bar in bars)
     assert any("names: one was long\n" in bar for bar in bars)
     assert lines(stream)[-1].endswith("names: 1 properties, 1 of an earlier run")
 
