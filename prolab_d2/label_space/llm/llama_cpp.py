@@ -260,7 +260,7 @@ def _local_file(model: str) -> Path | None:
         return path
     is_path = path.exists() or model.startswith((".", "/", "~")) or model.endswith(".gguf")
     if is_path and ":" not in model or not _HUB_NAME.fullmatch(model):
-        problem = "is a folder" if path.is_dir() else "does not exist"
+        problem = "is a folder" if model and path.is_dir() else "does not exist"
         raise ProLabError(
             f"the language model {model!r} {problem}: give a GGUF file, package:NAME, or "
             f"OWNER/REPOSITORY:PATTERN on the Hugging Face hub, such as {DEFAULT_MODEL}"
@@ -277,22 +277,12 @@ def _cached_file(repository: str, pattern: str) -> Path | None:
     """The file if it was downloaded before; the library's own loader always asks the hub."""
     if importlib.util.find_spec("huggingface_hub") is None:
         return None
-    from huggingface_hub import scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
+    from huggingface_hub import constants
 
-    try:
-        repositories = scan_cache_dir().repos
-    except CacheNotFound:
-        return None
-    files = [
-        file.file_path
-        for entry in repositories
-        if entry.repo_id == repository
-        for revision in entry.revisions
-        for file in revision.files
-        if fnmatch(file.file_name, pattern)
-    ]
-    return files[0] if len(files) == 1 else None
+    folder = Path(constants.HF_HUB_CACHE, f"models--{repository.replace('/', '--')}", "snapshots")
+    files = [path for path in folder.rglob("*.gguf") if fnmatch(path.name, pattern)]
+    # Several revisions may hold the same file.
+    return files[0] if len({path.resolve() for path in files}) == 1 else None
 
 
 def _as_dicts(messages: Sequence[Message]) -> list[dict[str, str]]:

@@ -115,20 +115,26 @@ def test_a_prompt_that_is_too_long(smollm2: LlamaCpp) -> None:
         describe_categories([long], smollm2, load_prompt("facets"), sentences=1)
 
 
-@pytest.mark.parametrize("name", ["facets", "structured"])
-def test_categories_are_described(name: str, smollm2: LlamaCpp, tmp_path: Path) -> None:
+def test_facets_of_categories(smollm2: LlamaCpp, tmp_path: Path) -> None:
     entries = [CategoryEntry("fence"), CategoryEntry("crane", "machine, not the bird")]
-    options = {"sentences": 3, "work": tmp_path, "attempts": 2}
-    result = describe_categories(entries, smollm2, load_prompt(name), **options)
+    options = {"sentences": 3, "attempts": 2}
+    prompt = load_prompt("facets")
+    result = describe_categories(entries, smollm2, prompt, work=tmp_path, **options)
     assert list(result.descriptions) == ["fence", "crane"]
     for lines in result.descriptions.values():
         assert 1 <= len(lines) <= 3 and all(3 <= len(line) < 120 for line in lines)
-    if name == "facets":
-        assert any(line.startswith("made of ") for line in result.descriptions["fence"])
+    assert result.descriptions["fence"][-1].startswith("made of ")
     assert result.provenance["llm"] == "SmolLM2-135M-Instruct.Q4_1.gguf"
     # In another order, and without what is kept.
-    again = describe_categories(entries[::-1], smollm2, load_prompt(name), sentences=3, attempts=2)
+    again = describe_categories(entries[::-1], smollm2, prompt, **options)
     assert again.descriptions == result.descriptions
+
+
+def test_conversations_about_categories(smollm2: LlamaCpp) -> None:
+    prompt = load_prompt("naive")
+    result = describe_categories([CategoryEntry("car")], smollm2, prompt, sentences=2)
+    lines = result.descriptions["car"]
+    assert 1 <= len(lines) <= 2 and all("\n" not in line and line[0] != "-" for line in lines)
 
 
 def test_properties_are_named(smollm2: LlamaCpp) -> None:
