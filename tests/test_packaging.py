@@ -76,10 +76,13 @@ def test_the_wheel_carries_every_label_space_and_config(wheel: Path) -> None:
     assert not [name for name in names if ".build" in name]
 
 
-def test_the_wheel_carries_the_lists_of_categories(wheel: Path) -> None:
+@pytest.mark.parametrize(
+    "folder", ["data/datasets/names", "label_space/page", "label_space/prompts"]
+)
+def test_the_wheel_carries_the_data_of_the_package(wheel: Path, folder: str) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    files = list((ROOT / "prolab_d2/data/datasets/names").glob("*.txt"))
+    files = [path for path in (ROOT / "prolab_d2" / folder).iterdir() if path.is_file()]
     assert files
     assert {path.relative_to(ROOT).as_posix() for path in files} <= names
 

@@ -114,12 +114,12 @@ def _figures(space: LabelSpace) -> list[tuple[str, str]]:
 def render_page(space: LabelSpace, title: str) -> str:
     """The whole page; `title` is what it calls the label space."""
     parts = {name: _read(name) for name in ("page.html", "page.css", "page.js")}
-    # Nothing in it may end the script element or open a comment in it. Everything beyond ASCII is
-    # escaped as well: half a surrogate pair, which JSON allows in a name, could not be written.
+    # Nothing in it may end the script element or open a comment in it.
     data = json.dumps(page_data(space), separators=(",", ":"))
     data = data.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
     script, style = _integrity(parts["page.js"]), _integrity(parts["page.css"])
     values = {
+        # The name of a folder may hold bytes that are no text.
         "title": html.escape(title.encode("utf-8", "replace").decode("utf-8")),
         "style": parts["page.css"],
         "script": parts["page.js"],

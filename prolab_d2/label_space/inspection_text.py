@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import textwrap
+import unicodedata
 from collections.abc import Sequence
-
-from tabulate import tabulate
 
 from prolab_d2.errors import ProLabError
 from prolab_d2.label_space.inspection import (
@@ -51,9 +51,9 @@ def overview_text(space: LabelSpace, title: str, limit: int = 0) -> str:
     """
     settings = flat_provenance(space.provenance)
     made = [f"{key} {settings[key]}" for key in _MADE_WITH if settings.get(key) is not None]
-    head = [f"{printable(title)}, hash {space.hash[:12]}", str(summarize(space))]
+    head = [f"{title}, hash {space.hash[:12]}", *str(summarize(space)).split("\n")]
     if made:
-        head.append(printable("made with " + ", ".join(made)))
+        head.append("made with " + ", ".join(made))
     sharers = space.signatures.sum(0)
     categories: list[list[Cell]] = []
     for i, name in enumerate(space.categories):
@@ -75,7 +75,7 @@ def overview_text(space: LabelSpace, title: str, limit: int = 0) -> str:
         for k in (-sharers).argsort(kind="stable")
     ]
     return _paragraphs(
-        "\n".join(head),
+        "\n".join(map(printable, head)),
         _table(
             ["id", "category", "sentences", "properties", "of its own", "nearest", "distance"],
             categories,
@@ -299,7 +299,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[Cell]], limit: int = 0
     shown = rows[: limit or None]
     cells = [[_lines(cell) for cell in row] for row in shown]
     widths = [
-        max(len(title), *(len(line) for row in cells for line in row[column]))
+        max(_width(line) for line in (title, *(line for row in cells for line in row[column])))
         for column, title in enumerate(header)
     ]
     room = max(60, shutil.get_terminal_size((100, 24)).columns) - 2 * (len(header) - 1)
@@ -309,20 +309,29 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[Cell]], limit: int = 0
         all(isinstance(row[column], int | float | None) for row in shown)
         for column in range(len(header))
     ]
+    lines = []
+    for row in ([[title] for title in header], [["-" * width] for width in widths], *cells):
+        parts = [
+            [part for line in cell for part in textwrap.wrap(line, width) or [""]]
+            for cell, width in zip(row, widths, strict=True)
+        ]
+        for line in itertools.zip_longest(*parts, fillvalue=""):
+            aligned = (
+                " " * (width - _width(part)) + part
+                if right
+                else part + " " * (width - _width(part))
+                for part, width, right in zip(line, widths, numeric, strict=True)
+            )
+            lines.append("  ".join(aligned).rstrip())
+    return "\n".join(lines) + _rest(len(rows), len(shown))
 
-    def wrapped(lines: Sequence[str], column: int) -> str:
-        return "\n".join(
-            part for line in lines for part in textwrap.wrap(line, widths[column]) or [""]
-        )
 
-    text = tabulate(
-        [[wrapped(cell, column) for column, cell in enumerate(row)] for row in cells],
-        [wrapped([title], column) for column, title in enumerate(header)],
-        disable_numparse=True,
-        colalign=["right" if number else "left" for number in numeric],
+def _width(text: str) -> int:
+    """Columns of the terminal: two for a Chinese character, none for an accent of its own."""
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
     )
-    lines = "\n".join(line.rstrip() for line in text.splitlines())
-    return lines + _rest(len(rows), len(shown))
 
 
 def _lines(cell: Cell) -> list[str]:

@@ -221,6 +221,7 @@
 
     function draw() {
       if (view.hidden || !scroller.clientWidth) return;
+      if (cell === null) measure();
       const [width, height] = [scroller.clientWidth, scroller.clientHeight];
       const [x0, y0] = [left - scroller.scrollLeft, top - scroller.scrollTop];
       const pen = prepare(canvas, width, height);
