@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +22,8 @@ from prolab_d2.label_space import (
     shipped_label_spaces,
     summarize,
 )
-from prolab_d2.label_space.descriptions import variety
+from prolab_d2.label_space.category_list import read_category_list
+from prolab_d2.label_space.descriptions import Descriptions, variety
 from prolab_d2.resources import resource_folder
 
 CAMVID = (
@@ -26,21 +31,115 @@ CAMVID = (
     "pedestrian", "bicyclist",
 )  # fmt: skip
 
-every_label_space = pytest.mark.parametrize("name", shipped_label_spaces())
+# Name, number of categories, K as published (two of the seven are not in the publication).
+SHIPPED = {
+    "ade20k": (150, 256),
+    "camvid": (11, 32),
+    "cityscapes": (19, 32),
+    "coco_stuff_164k": (171, 256),
+    "pascal_context_59": (59, 128),
+    "pascal_voc": (20, 32),
+    "scenes": (14, 32),
+}
+# Embedding all their sentences takes several seconds each.
+LARGE = ("ade20k", "coco_stuff_164k", "pascal_context_59")
+
+# What one data set calls so, another calls otherwise.
+SYNONYMS = {
+    "aeroplane": "airplane",
+    "building-other": "building",
+    "ceiling-other": "ceiling",
+    "desk-stuff": "desk",
+    "diningtable": "dining table",
+    "door-stuff": "door",
+    "floor-other": "floor",
+    "food-other": "food",
+    "ground-other": "ground",
+    "minibike": "motorcycle",
+    "mirror-stuff": "mirror",
+    "motorbike": "motorcycle",
+    "plant-other": "plant",
+    "pottedplant": "potted plant",
+    "railroad": "track",
+    "shelves": "shelf",
+    "sidewalk": "pavement",
+    "sign": "traffic sign",
+    "sky-other": "sky",
+    "sofa": "couch",
+    "television receiver": "tv",
+    "tvmonitor": "tv",
+    "wall-other": "wall",
+    "water-other": "water",
+    "window-blind": "blind",
+    "window-other": "window",
+    "windowpane": "window",
+}
+# Its scenes are drawn, and so is what their sentences describe.
+DRAWN = "scenes"
+
+every_label_space = pytest.mark.parametrize("name", SHIPPED)
 
 
 def folder_of(name: str) -> Path:
     return resource_folder("label_spaces") / name
 
 
+def descriptions_of(name: str) -> Descriptions:
+    return read_descriptions(folder_of(name) / "descriptions.json")
+
+
 def test_there_are_label_spaces() -> None:
-    assert "camvid" in shipped_label_spaces()
+    assert shipped_label_spaces() == sorted(SHIPPED)
+
+
+@every_label_space
+def test_size(name: str) -> None:
+    space = LabelSpace.load(name)
+    assert (space.num_categories, space.num_properties) == SHIPPED[name]
+    assert space.bank.shape == (SHIPPED[name][1], 384)
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED.keys() - {"camvid", DRAWN}))
+def test_categories_are_those_of_the_data_set(name: str) -> None:
+    entries = read_category_list(name)
+    assert LabelSpace.load(name).categories == tuple(entry.name for entry in entries)
 
 
 def test_camvid_has_its_categories_in_the_order_of_the_ids() -> None:
-    space = LabelSpace.load("camvid")
-    assert space.categories == CAMVID
-    assert space.bank.shape == (32, 384)
+    assert LabelSpace.load("camvid").categories == CAMVID
+
+
+def test_data_sets_share_the_sentences_of_the_categories_they_share() -> None:
+    sentences = defaultdict(set)
+    for name in SHIPPED.keys() - {DRAWN}:
+        for category, lines in descriptions_of(name).items():
+            sentences[SYNONYMS.get(category, category)].add(lines)
+    assert {concept for concept, versions in sentences.items() if len(versions) > 1} == set()
+    categories = sum(SHIPPED[name][0] for name in SHIPPED.keys() - {DRAWN})
+    assert len(sentences) < categories, "nothing is shared"
+
+
+def test_camvids_symbols_are_traffic_signs_and_traffic_lights() -> None:
+    """Cityscapes has traffic lights as a category of their own, CamVid counts them as symbols."""
+    symbols = descriptions_of("camvid")["sign symbol"]
+    (light,) = [line for line in symbols if "traffic lights" in line]
+    for name, category in {"cityscapes": "traffic sign", "pascal_context_59": "sign"}.items():
+        expected = tuple(line for line in symbols if line != light)
+        assert descriptions_of(name)[category] == expected
+
+
+@every_label_space
+def test_no_two_categories_have_the_same_sentences(name: str) -> None:
+    sentences = descriptions_of(name)
+    assert len(set(sentences.values())) == len(sentences)
+
+
+@every_label_space
+def test_no_sentence_names_its_category(name: str) -> None:
+    for category, lines in descriptions_of(name).items():
+        names = {category, SYNONYMS.get(category, category)}
+        pattern = "|".join(re.escape(word) for word in names)
+        assert not re.search(rf"\b(?:{pattern})(?:e?s)?\b", " ".join(lines)), category
 
 
 @every_label_space
@@ -52,9 +151,16 @@ def test_no_two_categories_look_alike(name: str) -> None:
 
 
 @every_label_space
+def test_every_category_shares_a_property(name: str) -> None:
+    signatures = LabelSpace.load(name).signatures
+    shared = signatures.sum(0) > 1
+    assert signatures[:, shared].any(1).all()
+
+
+@every_label_space
 def test_it_was_made_of_the_sentences_beside_it(name: str) -> None:
     space = LabelSpace.load(name)
-    sentences = read_descriptions(folder_of(name) / "descriptions.json")
+    sentences = descriptions_of(name)
     assert list(sentences) == list(space.categories)
     assert sentences == space.descriptions
     assert "by hand" in space.provenance["note"]
@@ -64,7 +170,7 @@ def test_it_was_made_of_the_sentences_beside_it(name: str) -> None:
 
 @every_label_space
 def test_the_sentences_are_written_and_not_filled_in(name: str) -> None:
-    sentences = read_descriptions(folder_of(name) / "descriptions.json")
+    sentences = descriptions_of(name)
     assert all(8 <= len(lines) <= 12 for lines in sentences.values())
     words = [len(line.split()) for lines in sentences.values() for line in lines]
     assert max(words) <= 14
@@ -102,12 +208,54 @@ def test_no_name_of_a_machine_is_in_it(name: str) -> None:
     assert not any(str(value).startswith(("/", "~")) for value in record.values())
 
 
+def test_loading_needs_neither_torch_nor_an_extra() -> None:
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'sklearn', 'sentence_transformers', 'transformers', 'llama_cpp'):\n"
+        "    sys.modules[name] = None\n"
+        "from prolab_d2.label_space import LabelSpace, shipped_label_spaces\n"
+        "for name in shipped_label_spaces(): LabelSpace.load(name)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
 @every_label_space
+def test_files_are_small(name: str) -> None:
+    files = [path for path in folder_of(name).iterdir() if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 2_500_000
+    assert not list(folder_of(name).glob("*.build"))
+
+
+@every_label_space
+def test_every_sentence_is_nearest_to_its_own_property(name: str) -> None:
+    """The stored clusters are where K-Means stops, as far as half precision can tell."""
+    space = LabelSpace.load(name)
+    embeddings = space.embeddings.astype(np.float32)
+    labels = space.property_of_description
+    squared = (space.bank**2).sum(1) - 2 * embeddings @ space.bank.T
+    assert (squared.argmin(1) == labels).mean() >= 0.995
+    for number, centre in enumerate(space.bank):
+        np.testing.assert_allclose(embeddings[labels == number].mean(0), centre, atol=1e-3)
+
+
+@every_label_space
+def test_embeddings_are_those_of_the_encoder(name: str, minilm: SentenceEncoder) -> None:
+    """Every 40th sentence; the slow test below takes them all."""
+    space = LabelSpace.load(name)
+    sentences = [line for lines in space.descriptions.values() for line in lines][::40]
+    np.testing.assert_allclose(minilm.encode(sentences), space.embeddings[::40], atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in SHIPPED],
+)
 def test_it_can_be_built_again(name: str, minilm: SentenceEncoder) -> None:
     space = LabelSpace.load(name)
     record = space.provenance
     again = build_label_space(
-        read_descriptions(folder_of(name) / "descriptions.json"),
+        descriptions_of(name),
         minilm,
         record["clustering"]["num_properties"],
         method=record["clustering"]["method"],
