@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from prolab_d2.label_space.embedding import load_encoder
 from prolab_d2.packages import package_folder
 from tests.golden import REPOSITORY
 from tests.label_space.conftest import MINILM_PACKAGE
+from tests.label_space.hub_server import hub
 
 LINES = ["Dark grey asphalt", "dark grey asphalt", "green leaves", "four round wheels and a door"]
 
@@ -120,29 +122,48 @@ def test_without_the_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         SentenceEncoder(tmp_path)
 
 
-def test_offline_with_a_missing_model_fails_in_seconds(tmp_path: Path) -> None:
-    pytest.importorskip("huggingface_hub", reason="needs the package sentence-transformers")
+def run_encoder(name: str, **environment: str) -> str:
+    """What a process of its own prints: its provenance, or its error."""
     code = (
-        "from prolab_d2.label_space import SentenceEncoder\n"
-        "try: SentenceEncoder('nobody/no-such-model')\n"
+        "import json, sys\n"
+        "from prolab_d2.label_space.embedding import load_encoder\n"
+        "try: print(json.dumps(load_encoder(sys.argv[1], device='cpu').provenance))\n"
         "except ValueError as error: print(error)"
     )
+    environment = {"HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1", **environment}
+    return subprocess.run(
+        [sys.executable, "-c", code, name],
+        cwd=REPOSITORY,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def test_offline_with_a_missing_model_fails_in_seconds(tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub", reason="needs the package sentence-transformers")
     cases = {
         "HF_HUB_OFFLINE forbids a download: connect once": {"HF_HUB_OFFLINE": "1"},
         # A port where nobody listens stands for a machine without network.
         "http://127.0.0.1:9 cannot be reached": {"HF_ENDPOINT": "http://127.0.0.1:9"},
     }
     for message, setting in cases.items():
-        environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0", **setting}
         start = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=REPOSITORY,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert message in done.stdout
-        assert "copy the model's folder here and give its path" in done.stdout
+        printed = run_encoder("nobody/no-such-model", HF_HOME=str(tmp_path), **setting)
+        assert message in printed
+        assert "copy the model's folder here and give its path" in printed
         assert time.perf_counter() - start < 15
+
+
+@pytest.mark.slow
+def test_a_model_is_fetched_from_the_hub_once(tmp_path: Path, minilm: SentenceEncoder) -> None:
+    with hub("someone/minilm", minilm_folder()) as server:
+        settings = {"HF_HOME": str(tmp_path), "HF_ENDPOINT": server.address}
+        record = json.loads(run_encoder("someone/minilm", **settings))
+        assert record == {**minilm.provenance, "encoder": "someone/minilm"}
+        server.asked.clear()
+        assert json.loads(run_encoder("someone/minilm", **settings)) == record
+        assert not [path for path in server.asked if "minilm" in path], "what is here is not asked"
+        printed = run_encoder("someone/else", **settings)
+        assert "cannot load the sentence encoder 'someone/else' from the Hugging Face" in printed
