@@ -132,7 +132,18 @@ def describe_categories(
             return draft
 
         drafts = _in_parallel(describe, entries, workers)
-    _ask_again_where_alike(entries, drafts, describer, attempts, generic, workers)
+    alike = _find_alike(drafts)
+    if alike:
+        progress.tell(f"{len(alike)} categories have the answer of another: asking once more")
+        again = range(attempts, 2 * attempts)
+        numbers = sorted(alike)
+        redone = _in_parallel(
+            lambda number: describer.describe(entries[number], again, generic), numbers, workers
+        )
+        for number, draft in zip(numbers, redone, strict=True):
+            faults = drafts[number].faults + draft.faults
+            faults[f"same answer as for {_shown(entries[alike[number]].name)}"] += 1
+            drafts[number] = _Draft(draft.sentences or drafts[number].sentences, faults)
     _check_complete(entries, drafts, attempts)
     return DescribingResult(
         descriptions={e.name: tuple(d.sentences) for e, d in zip(entries, drafts, strict=True)},
@@ -190,9 +201,10 @@ def name_properties(
                     prompt.repeat_penalty,
                 )
                 title = {"property": names[number], "attempt": attempt + 1}
+                known = asker.knows([(question, sampling)])
                 (answer,) = asker.ask([(question, sampling)], title)
                 if not attempt:
-                    stage.advance()
+                    stage.advance(reused=known)
                 return read_name(answer, prompt.examples)
 
             given = _in_parallel(ask, open_numbers, workers)
@@ -285,6 +297,8 @@ class _Describer:
             try:
                 answers = self.asker.ask(self._questions(entry, attempt, open_tasks), title)
             except ProLabError as error:
+                if entry == _NONSENSE:
+                    raise
                 raise ProLabError(f"category {_shown(entry.name)}: {error}") from error
             for number, answer in zip(open_tasks, answers, strict=True):
                 task, lines = tasks[number], kept[number]
@@ -319,29 +333,6 @@ class _Describer:
             )
             for number in (range(len(tasks)) if numbers is None else numbers)
         ]
-
-
-def _ask_again_where_alike(
-    entries: Sequence[CategoryEntry],
-    drafts: list[_Draft],
-    describer: _Describer,
-    attempts: int,
-    generic: frozenset[str],
-    workers: int,
-) -> None:
-    """Categories with the answer of another one are asked for once more; changes `drafts`."""
-    alike = _find_alike(drafts)
-    if not alike:
-        return
-
-    def describe(number: int) -> _Draft:
-        return describer.describe(entries[number], range(attempts, 2 * attempts), generic)
-
-    numbers = sorted(alike)
-    for number, draft in zip(numbers, _in_parallel(describe, numbers, workers), strict=True):
-        faults = drafts[number].faults + draft.faults
-        faults[f"same answer as for {_shown(entries[alike[number]].name)}"] += 1
-        drafts[number] = _Draft(draft.sentences or drafts[number].sentences, faults)
 
 
 def _find_alike(drafts: Sequence[_Draft]) -> dict[int, int]:

@@ -11,6 +11,7 @@ import importlib.util
 import os
 import re
 import threading
+import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime
@@ -140,7 +141,10 @@ class LlamaCpp:
                     f"the language model {model!r}",
                     "connect once so that it is downloaded, or give the path of a GGUF file",
                 )
-                return self._library.Llama.from_pretrained(repository, pattern, **options)
+                with warnings.catch_warnings():
+                    # It passes an option to the hub's client that newer ones ignore.
+                    warnings.filterwarnings("ignore", message=".*local_dir_use_symlinks.*")
+                    return self._library.Llama.from_pretrained(repository, pattern, **options)
             check_gguf(path)
             return self._library.Llama(str(path), **options)
         except ProLabError:

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import random
+import re
 import threading
 import time
 import urllib.error
@@ -28,6 +29,8 @@ _LONGEST_PAUSE = 120.0
 _LONGEST_WISH = 900.0
 # A server that has never answered is more likely a wrong address than one that is busy.
 _FIRST_RETRIES = 2
+# Not every server takes these: what it complains about is left out or, if it has, renamed.
+_OPTIONAL = {"max_tokens": "max_completion_tokens", "seed": None, "temperature": None, "stop": None}
 _MAX_BYTES = 4 << 20
 _CHUNK = 1 << 16
 
@@ -38,6 +41,14 @@ class _TryAgainError(Exception):
     def __init__(self, reason: str, after: float = 0.0) -> None:
         super().__init__(reason)
         self.after = after
+
+
+class _RefusedError(Exception):
+    """A request that the server does not take. `text`: all that it says about it."""
+
+    def __init__(self, message: str, text: str) -> None:
+        super().__init__(message)
+        self.text = text
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -87,6 +98,7 @@ class Server:
         # A rate limit concerns all threads: none sends before this moment.
         self._not_before = 0.0
         self._was_reached = False
+        self._unwanted: frozenset[str] = frozenset()
         self._lock = threading.Lock()
         # Where the server runs changes no answer, and the file of a model is not known here.
         self.provenance: dict[str, Any] = {"llm": model, "llm_sha256": None}
@@ -96,28 +108,11 @@ class Server:
         Raises:
             ProLabError: the server refuses the request, or fails again and again.
         """
-        chat = not isinstance(question.prompt, str)
-        body: dict[str, Any] = {
-            "model": self._model,
-            "max_tokens": question.max_tokens,
-            "temperature": sampling.temperature,
-            "seed": sampling.seed,
-        }
-        if question.stop:
-            body["stop"] = list(question.stop)
-        if chat:
-            body["messages"] = [{"role": m.role, "content": m.content} for m in question.prompt]
-        else:
-            body["prompt"] = question.prompt
-        path = "/chat/completions" if chat else "/completions"
-        return self._ask_patiently(path, json.dumps(body).encode(), chat)
-
-    def _ask_patiently(self, path: str, body: bytes, chat: bool) -> Answer:
         attempt = 0
         while True:
             try:
                 self._wait_for_turn()
-                return _read_answer(self._post(path, body), chat)
+                return self._ask(question, sampling)
             except _TryAgainError as error:
                 attempt += 1
                 most = self._retries if self._was_reached else min(self._retries, _FIRST_RETRIES)
@@ -131,6 +126,40 @@ class Server:
                     self._postpone_all(error.after)
                 pause = min(self._backoff * 2 ** (attempt - 1), _LONGEST_PAUSE)
                 time.sleep(pause * random.uniform(0.5, 1))
+
+    def _ask(self, question: Question, sampling: Sampling) -> Answer:
+        chat = not isinstance(question.prompt, str)
+        options = {
+            "max_tokens": question.max_tokens,
+            "temperature": sampling.temperature,
+            "seed": sampling.seed,
+            "stop": list(question.stop) or None,
+        }
+        body: dict[str, Any] = {"model": self._model}
+        if chat:
+            body["messages"] = [{"role": m.role, "content": m.content} for m in question.prompt]
+        else:
+            body["prompt"] = question.prompt
+        unwanted = self._unwanted
+        for name, value in options.items():
+            key = _OPTIONAL[name] if name in unwanted else name
+            if key is not None and value is not None:
+                body[key] = value
+        path = "/chat/completions" if chat else "/completions"
+        try:
+            return _read_answer(self._post(path, json.dumps(body).encode()), chat)
+        except _RefusedError as error:
+            if not self._learn_from(error.text, unwanted):
+                raise ProLabError(str(error)) from None
+        return self._ask(question, sampling)
+
+    def _learn_from(self, complaint: str, unwanted: frozenset[str]) -> bool:
+        """Whether there is another option to do without; `unwanted`: those left out so far."""
+        with self._lock:
+            if self._unwanted == unwanted:
+                named = {name for name in _OPTIONAL if re.search(rf"\b{name}\b", complaint)}
+                self._unwanted |= named
+            return self._unwanted != unwanted
 
     def _post(self, path: str, body: bytes) -> bytes:
         request = urllib.request.Request(self._url + path, body, method="POST")
@@ -156,9 +185,10 @@ class Server:
         self._was_reached = True
         with error:
             try:
-                detail = self._safe(_message(error.read(_CHUNK)))
-            except OSError:
-                detail = ""
+                text = error.read(_CHUNK)
+            except (OSError, http.client.HTTPException):
+                text = b""
+        detail = self._safe(_message(text))
         said = f"status {error.code}" + (f": {detail}" if detail else "")
         if error.code in _PASSING:
             after = _retry_after(error.headers)
@@ -176,7 +206,10 @@ class Server:
             cure = "check the address and the name of the model"
         else:
             cure = "check the name of the model and the prompt"
-        return ProLabError(f"the server {self._url} refuses the request with {said}; {cure}")
+        sentence = f"the server {self._url} refuses the request with {said}; {cure}"
+        if error.code in (400, 422):
+            return _RefusedError(sentence, text.decode(errors="replace"))
+        return ProLabError(sentence)
 
     def _safe(self, text: str) -> str:
         """One short line without the key, which some servers repeat."""
@@ -271,7 +304,7 @@ def _message(body: bytes) -> str:
     error = data.get("error", data) if isinstance(data, dict) else data
     if isinstance(error, dict):
         error = error.get("message") or error.get("detail") or ""
-    return error if isinstance(error, str) else ""
+    return error if isinstance(error, str) else json.dumps(error)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:

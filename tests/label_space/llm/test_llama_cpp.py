@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -254,6 +260,82 @@ def test_a_model_in_the_cache_of_the_hub_needs_no_network(
     model.close()
     with pytest.raises(ProLabError, match="'someone/tiny-GGUF:other' is not in the local cache"):
         LlamaCpp("someone/tiny-GGUF:other")
+
+
+FROM_THE_HUB = """
+from prolab_d2 import ProLabError
+from prolab_d2.label_space.llm import LlamaCpp
+for name in ("someone/tiny-GGUF", "someone/tiny-GGUF:*Q9.gguf", "someone/nothing"):
+    try:
+        print(LlamaCpp(name, threads=1, context=128).provenance["llm"])
+    except ProLabError as error:
+        print(error)
+"""
+
+
+def test_a_download_from_the_hub(file: Path, tmp_path: Path) -> None:
+    """The library's own loader against a server that speaks as the hub does."""
+    require_llm("huggingface_hub")
+    commit = "0" * 40
+
+    class Hub(BaseHTTPRequestHandler):
+        def respond(self, with_body: bool) -> None:
+            path = self.path.partition("?")[0]
+            status, length, body = 200, 0, b""
+            if "/someone/nothing" in path:
+                status = 404
+            elif "/tree/" in path:
+                size = file.stat().st_size
+                entry = {"type": "file", "path": "tiny-Q4_K_M.gguf", "size": size, "oid": commit}
+                body = json.dumps([entry]).encode()
+            elif "/api/models/" in path:
+                body = json.dumps({"id": "someone/tiny-GGUF", "sha": commit}).encode()
+            elif "/resolve/" in path:
+                length = file.stat().st_size
+            self.send_response(status)
+            if status == 404:
+                self.send_header("X-Error-Code", "RepoNotFound")
+            self.send_header("X-Repo-Commit", commit)
+            self.send_header("ETag", '"1234"')
+            self.send_header("Content-Length", str(length or len(body)))
+            self.end_headers()
+            if with_body:
+                self.wfile.write(file.read_bytes() if length else body)
+
+        def do_GET(self) -> None:
+            self.respond(with_body=True)
+
+        def do_HEAD(self) -> None:
+            self.respond(with_body=False)
+
+        def log_message(self, *args) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    variables = {
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "HF_HOME": str(tmp_path),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_OFFLINE": "0",
+    }
+    try:
+        result = subprocess.run(
+            [sys.executable, "-c", FROM_THE_HUB],
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert result.returncode == 0, result.stderr
+    found, no_file, no_repository = result.stdout.splitlines()
+    assert found == "tiny-Q4_K_M.gguf"
+    for message in (no_file, no_repository):
+        assert message.startswith("cannot load the language model someone/")
+    assert "No file found in someone/tiny-GGUF that match *Q9.gguf" in no_file
+    assert "symlinks" not in result.stderr
 
 
 def test_layers_for_a_gpu_that_is_not_there() -> None:

@@ -224,7 +224,7 @@ def test_the_key_is_sent_and_shown_nowhere(
     with pytest.raises(ProLabError) as caught:
         describe_categories([CategoryEntry("sky")], server, load_prompt(), work=tmp_path)
     assert str(caught.value) == (
-        f"category 'blorvax': the server {fake.url}/v1 refuses the request with status 401: "
+        f"the server {fake.url}/v1 refuses the request with status 401: "
         "Incorrect API key provided: ***; put a valid key into the environment variable "
         "OPENAI_API_KEY"
     )
@@ -316,6 +316,48 @@ def test_refusals_are_not_repeated(status: int, cure: str, fake: Fake) -> None:
     with pytest.raises(ProLabError, match=f"status {status}: not this x+...; {cure}") as caught:
         fake.server().answer(CHAT, Sampling())
     assert len(fake.requests) == 1 and len(str(caught.value)) < 400
+
+
+def test_options_that_a_server_does_not_take_are_left_out(fake: Fake) -> None:
+    complaints = [
+        error(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."),
+        reply(b'{"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"]}]}', 422),
+        error(400, "Unsupported value: 'temperature' does not support 0"),
+    ]
+    fake.behaviours = [*complaints, GOOD]
+    server = fake.server()
+    server.answer(CHAT, Sampling())
+    server.answer(CHAT, Sampling())
+    assert len(fake.requests) == 5
+    for request in fake.requests[3:]:
+        assert request["body"].keys() == {"model", "messages", "max_completion_tokens", "stop"}
+    # The same complaint again is an error of the request.
+    fake.behaviours = complaints[1:2]
+    with pytest.raises(ProLabError, match=r'status 422: \[\{"type": "extra_forbidden"'):
+        server.answer(CHAT, Sampling())
+
+
+def test_options_are_left_out_by_all_threads(fake: Fake) -> None:
+    barrier = threading.Barrier(4)
+
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        if "seed" in handler.asked:
+            barrier.wait(10)
+            error(400, "unknown field seed")(handler)
+        else:
+            GOOD(handler)
+
+    fake.behaviours = [behave]
+    server, answers = fake.server(), []
+    threads = [
+        threading.Thread(target=lambda: answers.append(server.answer(CHAT, Sampling())))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 4 and len(fake.requests) == 8
 
 
 def test_a_server_that_only_chats_knows_no_facets(fake: Fake) -> None:
