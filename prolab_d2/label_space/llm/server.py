@@ -119,8 +119,8 @@ class Server:
                 if attempt > most or error.after > _LONGEST_WISH:
                     cure = "start again later" if self._was_reached else "check the address"
                     raise ProLabError(
-                        f"the server {self._url} gave no answer, at last ({error}): {cure}; the "
-                        "answers so far are kept"
+                        f"the server {self._url} gave no answer, at last "
+                        f"({self._safe(str(error))}): {cure}; the answers so far are kept"
                     ) from None
                 if error.after:
                     self._postpone_all(error.after)
@@ -178,7 +178,7 @@ class Server:
             reason = getattr(error, "reason", None) or error
             if isinstance(reason, TimeoutError):
                 reason = f"no answer within {self._timeout:g} seconds"
-            raise _TryAgainError(self._safe(str(reason) or type(reason).__name__)) from None
+            raise _TryAgainError(str(reason) or type(reason).__name__) from None
 
     def _status_error(self, error: urllib.error.HTTPError, path: str) -> Exception:
         """What a status that is no success means."""
@@ -198,7 +198,7 @@ class Server:
         if error.code in (401, 403):
             cure = f"put a valid key into the environment variable {self._key_variable}"
         elif error.code in (301, 302, 303, 307, 308):
-            target = error.headers.get("Location", "another place")
+            target = self._safe(error.headers.get("Location", "another place"))
             cure = f"the server has moved to {target}: give that address"
         elif error.code == 404 and path == "/completions":
             cure = "check address and model; a server that only chats cannot do facets, use chat"

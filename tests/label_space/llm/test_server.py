@@ -230,6 +230,9 @@ def test_the_key_is_sent_and_shown_nowhere(
     )
     assert KEY not in "".join(capfd.readouterr()) and KEY not in repr(server.provenance)
     assert not any(KEY in path.read_text() for path in tmp_path.iterdir())
+    fake.behaviours = [reply(f"<p>{KEY}".encode())]
+    with pytest.raises(ProLabError, match=r"no JSON: '<p>\*\*\*'"):
+        fake.server(retries=1).answer(CHAT, Sampling())
     monkeypatch.setenv("OPENAI_API_KEY", "sk very\nsecret")
     with pytest.raises(ProLabError, match="OPENAI_API_KEY holds blanks") as caught:
         fake.server()
