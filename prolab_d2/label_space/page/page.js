@@ -378,8 +378,13 @@
       draw();
     }
     const scale = (factor) => {
-      const clamp = (value) => Math.min(60, Math.max(SMALL, value * factor));
-      resize({ w: clamp(cell.w), h: clamp(cell.h) });
+      const clamp = (value) => Math.min(60, Math.max(SMALL, value));
+      // Long cells first become square.
+      const long = cell.w / cell.h;
+      const keepW = factor > 1 ? long > 1.5 : long < 1 / 1.5;
+      const keepH = factor > 1 ? long < 1 / 1.5 : long > 1.5;
+      resize({ w: keepW ? cell.w : clamp(cell.w * factor),
+        h: keepH ? cell.h : clamp(cell.h * factor) });
     };
     const all = () => resize(fit(true));
 
