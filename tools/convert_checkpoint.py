@@ -28,6 +28,7 @@ from prolab_d2.errors import ProLabError, exit_cleanly
 from prolab_d2.files import atomic_path
 from prolab_d2.label_space import LabelSpace
 from prolab_d2.modeling import PropertySegmentor
+from prolab_d2.modeling.backbones.weights import forget_weights
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -90,7 +91,7 @@ def export_published(args: argparse.Namespace) -> str:
 
 def _model(cfg: CfgNode, label_space: LabelSpace) -> PropertySegmentor:
     # Weights come from the checkpoint alone.
-    cfg.MODEL.TIMM.WEIGHTS = ""
+    forget_weights(cfg)
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.PROLAB.CATEGORY_WARMUP_ITERS = 0
     return PropertySegmentor(cfg, label_space=label_space)

@@ -16,6 +16,7 @@ from prolab_d2.conversion import from_published
 from prolab_d2.engine import load_config
 from prolab_d2.label_space import shipped_label_spaces
 from prolab_d2.modeling import PropertySegmentor
+from prolab_d2.modeling.backbones.weights import forget_weights
 from prolab_d2.resources import resource_folder
 from tests.golden import golden_files, golden_folder, golden_json
 
@@ -39,8 +40,7 @@ ZOO = {
 
 def without_weights(config: str) -> CfgNode:
     cfg = load_config(config)
-    for node in (cfg.MODEL.TIMM, cfg.MODEL.VIT_ADAPTER, cfg.MODEL.BEIT_ADAPTER):
-        node.WEIGHTS = ""
+    forget_weights(cfg)
     return cfg
 
 
