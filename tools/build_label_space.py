@@ -118,7 +118,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--gpu-layers", type=int, default=0, metavar="N", help="of llama.cpp; -1: all (default 0)"
     )
     group.add_argument(
-        "--workers", type=_positive, default=4, metavar="N", help="requests in flight (default 4)"
+        "--workers",
+        type=_positive,
+        metavar="N",
+        help="questions at a time (default: 4 for a server, 1 for llama.cpp)",
     )
 
     group = parser.add_argument_group("embeddings")
@@ -180,6 +183,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     args = parser.parse_args(argv)
     _check_args(parser, args)
+    args.workers = args.workers or (4 if args.server else 1)
     return args
 
 
