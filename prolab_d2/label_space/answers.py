@@ -73,36 +73,41 @@ def judge(
     """
     found = Findings()
     text = _clean(answer.text)
-    candidates = _lines(text, answer.cut, found) if task.frame is None else [text]
+    if task.frame is None:
+        candidates = _lines(text, answer.cut, found)
+    else:
+        candidates = [_phrase(text, answer.cut, category, found)]
     examples = {normalize(line) for line in task.examples}
     seen: set[str] = set()
-    for candidate in candidates:
-        if task.frame is not None:
-            candidate = _phrase(candidate, answer.cut, category, found)
-        if not candidate:
-            continue
-        sentence = candidate if task.frame is None else task.frame.replace("{answer}", candidate)
+    for candidate in filter(None, candidates):
+        sentence = (task.frame or "{answer}").replace("{answer}", candidate)
         key = normalize(sentence)
-        if _says_nothing(candidate, category):
-            found.faults[NAMES_ITSELF] += 1
-        elif len(candidate) >= (MAX_LINE if task.frame is None else _MAX_PHRASE) or _loops(
-            candidate
-        ):
-            found.faults[ENDLESS] += 1
-        elif _REFUSAL.search(candidate):
-            found.faults[REFUSED] += 1
-        elif _is_copy(candidate, key, examples):
-            found.faults[COPIED] += 1
-        elif key in generic:
-            found.faults[GENERIC] += 1
-        elif key in seen:
-            found.faults[REPEATED] += 1
-        else:
-            found.sentences.append(sentence)
+        fault = _fault(candidate, key, category, task, examples)
+        if fault is None and key in generic:
+            fault = GENERIC
+        if fault is None and key in seen:
+            fault = REPEATED
         seen.add(key)
+        if fault is None:
+            found.sentences.append(sentence)
+        else:
+            found.faults[fault] += 1
     if not found.sentences and not found.faults:
         found.faults[EMPTY] += 1
     return found
+
+
+def _fault(
+    candidate: str, key: str, category: str, task: Task, examples: Collection[str]
+) -> str | None:
+    """What is wrong with a sentence taken by itself."""
+    if _says_nothing(candidate, category):
+        return NAMES_ITSELF
+    if len(candidate) >= (MAX_LINE if task.frame is None else _MAX_PHRASE) or _loops(candidate):
+        return ENDLESS
+    if _REFUSAL.search(candidate):
+        return REFUSED
+    return COPIED if _is_copy(candidate, key, examples) else None
 
 
 def normalize(text: str) -> str:
