@@ -231,6 +231,13 @@ def _loops(text: str) -> bool:
 def _is_copy(candidate: str, key: str, examples: Collection[str]) -> bool:
     if len(normalize(candidate).split()) < _MIN_COPIED_WORDS:
         return False
-    return key in examples or any(
-        difflib.SequenceMatcher(None, key, example).ratio() >= _ALMOST_EQUAL for example in examples
-    )
+    matcher = difflib.SequenceMatcher(b=key)
+    for example in examples:
+        matcher.set_seq1(example)
+        # Cheap upper bounds first.
+        if all(
+            ratio() >= _ALMOST_EQUAL
+            for ratio in (matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio)
+        ):
+            return True
+    return False
