@@ -16,7 +16,7 @@ from prolab_d2.device import available_cores
 from prolab_d2.errors import ProLabError, first_line
 from prolab_d2.files import sha256_of
 from prolab_d2.label_space.embedding import check_pooling, too_long
-from prolab_d2.label_space.gguf import check_gguf, import_llama_cpp
+from prolab_d2.label_space.gguf import check_gguf, import_llama_cpp, listen_for_errors
 
 if TYPE_CHECKING:
     from llama_cpp import Llama
@@ -111,6 +111,7 @@ def _load(path: Path, device: str | None, **options: Any) -> Llama:
         )
     asked = os.environ.get("OMP_NUM_THREADS", "")
     threads = int(asked) if asked.isdigit() and int(asked) else available_cores()
+    errors = listen_for_errors()
     try:
         return llama_cpp.Llama(
             str(path),
@@ -121,7 +122,8 @@ def _load(path: Path, device: str | None, **options: Any) -> Llama:
             **options,
         )
     except (ValueError, RuntimeError, OSError) as error:
+        reason = next(iter(errors), first_line(error))
         raise ProLabError(
-            f"llama.cpp cannot load {path} ({first_line(error)}): copy the file again, or choose a "
+            f"llama.cpp cannot load {path} ({reason}): copy the file again, or choose a "
             "model that this version of llama.cpp knows"
         ) from error

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from prolab_d2.errors import ProLabError, first_line
 
-__all__ = ["check_gguf", "import_llama_cpp"]
+__all__ = ["check_gguf", "import_llama_cpp", "listen_for_errors"]
 
 _MAGIC = b"GGUF"
+# Of llama.cpp's log levels. The Python library takes them for others: it would show warnings and
+# hide errors.
+_LOG_ERROR = 4
+_callback: Any = None
+_errors: list[str] = []
 
 
 def import_llama_cpp(what: str) -> ModuleType:
@@ -31,7 +38,25 @@ def import_llama_cpp(what: str) -> ModuleType:
             f"{what} needs llama-cpp-python, which is not installed: run make llm in a checkout, "
             "or pip install 'prolab_d2[llm]'"
         ) from error
+    global _callback
+    if _callback is None:
+        _callback = llama_cpp.llama_log_callback(_take_message)
+        llama_cpp.llama_log_set(_callback, ctypes.c_void_p(0))
     return llama_cpp
+
+
+def listen_for_errors() -> list[str]:
+    """A list that fills with what llama.cpp writes about failures from now on, none of it shown."""
+    global _errors
+    _errors = []
+    return _errors
+
+
+def _take_message(level: int, text: bytes, _: Any) -> None:
+    if level == _LOG_ERROR:
+        # "llama_model_load: error loading model: unknown model architecture: 'x'"
+        line = text.decode(errors="replace").strip()
+        _errors.append(line.partition(": error loading model: ")[2] or line)
 
 
 def check_gguf(path: Path) -> None:

@@ -23,7 +23,7 @@ from prolab_d2.device import available_cores
 from prolab_d2.errors import ProLabError, first_line
 from prolab_d2.files import sha256_of
 from prolab_d2.hub import require_hub
-from prolab_d2.label_space.gguf import check_gguf, import_llama_cpp
+from prolab_d2.label_space.gguf import check_gguf, import_llama_cpp, listen_for_errors
 from prolab_d2.label_space.llm.base import Answer, Message, Question, Sampling
 from prolab_d2.packages import PACKAGE, package_folder
 
@@ -135,6 +135,7 @@ class LlamaCpp:
         if path is None:
             repository, pattern = _hub_name(model)
             path = _cached_file(repository, pattern)
+        errors = listen_for_errors()
         try:
             if path is None:
                 require_hub(
@@ -150,9 +151,10 @@ class LlamaCpp:
         except ProLabError:
             raise
         except (OSError, ValueError, RuntimeError) as error:
+            reason = next(iter(errors), first_line(error))
             raise ProLabError(
-                f"cannot load the language model {model} ({first_line(error)}): check the name, "
-                "or whether the GGUF file is whole and memory is enough"
+                f"cannot load the language model {model} ({reason}): check the "
+                "name, or whether the GGUF file is whole and memory is enough"
             ) from error
 
     def _chat_formatter(self) -> Any:

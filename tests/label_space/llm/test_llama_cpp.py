@@ -193,7 +193,9 @@ def test_templates_that_know_no_system_message_or_state_the_date(smollm2: LlamaC
         smollm2._formatter = kept
 
 
-def test_files_that_are_no_language_model(file: Path, tmp_path: Path) -> None:
+def test_files_that_are_no_language_model(
+    file: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
     (tmp_path / "text.gguf").write_text("no model")
     (tmp_path / "empty.gguf").touch()
     for name in ("text.gguf", "empty.gguf"):
@@ -201,8 +203,14 @@ def test_files_that_are_no_language_model(file: Path, tmp_path: Path) -> None:
             LlamaCpp(tmp_path / name)
     with file.open("rb") as whole:
         (tmp_path / "half.gguf").write_bytes(whole.read(HEADER))
-    with pytest.raises(ProLabError, match="cannot load the language model .*half.gguf"):
+    with pytest.raises(ProLabError, match=r"cannot load .*half.gguf \(tensor .* is corrupted or"):
         LlamaCpp(tmp_path / "half.gguf")
+    other = edited(file, tmp_path, b"general.architecture\x08\0\0\0\x05\0\0\0\0\0\0\0llama",
+                   b"general.architecture\x08\0\0\0\x05\0\0\0\0\0\0\0klmno")  # fmt: skip
+    with pytest.raises(ProLabError, match=r"edited.gguf \(unknown model architecture: 'klmno'\)"):
+        LlamaCpp(other)
+    # Its messages are part of the sentence, and nothing beside it.
+    assert capfd.readouterr().err == ""
     for missing in (tmp_path / "missing.gguf", "missing.gguf", "./missing", ""):
         with pytest.raises(ProLabError, match="the language model '.*' does not exist: give a GG"):
             LlamaCpp(missing)
