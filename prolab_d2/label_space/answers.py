@@ -116,7 +116,11 @@ def normalize(text: str) -> str:
 
 
 def read_name(answer: Answer, examples: Collection[str] = ()) -> str | None:
-    """The name of a property in an answer, or None when it holds none of at most 6 words."""
+    """The name of a property in an answer, or None when it holds none of at most 6 words.
+
+    Args:
+        examples: texts that the question holds; a name must not be copied from them.
+    """
     lines = [_BULLET.sub("", line) for line in _clean(answer.text).splitlines() if line.strip()]
     name = re.sub(r"^name\s*:\s*", "", lines[0], flags=re.IGNORECASE) if lines else ""
     name = _trim(name)
@@ -125,7 +129,11 @@ def read_name(answer: Answer, examples: Collection[str] = ()) -> str | None:
         return None
     if not any(map(str.isalpha, name)) or _loops(name) or _REFUSAL.search(name):
         return None
-    return None if normalize(name) in {normalize(line) for line in examples} else name
+    key, texts = normalize(name), [normalize(text) for text in examples]
+    copied = key in texts or (
+        len(words) >= _MIN_COPIED_WORDS and any(f" {key} " in f" {text} " for text in texts)
+    )
+    return None if copied else name
 
 
 def _clean(text: str) -> str:

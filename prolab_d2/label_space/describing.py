@@ -210,7 +210,8 @@ def name_properties(
             given = _in_parallel(ask, open_numbers, workers)
             failed = []
             for number, name in zip(open_numbers, given, strict=True):
-                if name is None or name.casefold() in taken:
+                own = names[number].casefold()
+                if name is None or name.casefold() in taken - {own}:
                     failed.append(number)
                 else:
                     names[number] = name

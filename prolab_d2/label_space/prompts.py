@@ -148,8 +148,8 @@ class NamingPrompt:
 
     @property
     def examples(self) -> tuple[str, ...]:
-        """The names in it."""
-        return tuple(name for _, name in self._examples)
+        """The names and the sentences in it."""
+        return tuple(part for pair in self._examples for part in pair)
 
     def question(self, sentences: Sequence[str], chat: bool) -> Question:
         """

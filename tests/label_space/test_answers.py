@@ -132,12 +132,14 @@ def test_known_faults_of_phrases() -> None:
         ("one two three four five six seven", None),
         ("12", None),
         ("I'm sorry", None),
-        ("tall and narrow", None),
+        ("Curved horns", None),
+        ("bent backwards", "bent backwards"),
+        ("long horns, bent backwards", None),
         ("made of wood", "made of wood"),
     ],
 )
 def test_names_of_properties(text: str, name: str | None) -> None:
-    assert read_name(Answer(text), ("tall and narrow",)) == name
+    assert read_name(Answer(text), ("two long horns; bent backwards", "curved horns")) == name
 
 
 def test_a_name_that_is_cut_is_none() -> None:

@@ -402,7 +402,7 @@ def test_names_of_properties(tmp_path: Path) -> None:
 def test_unusable_names_are_asked_for_again_and_then_left() -> None:
     names = {
         # None at all, then that of an example in the prompt.
-        "rows of bricks": ["", "made of bricks"],
+        "rows of bricks": ["", "Curved horns."],
         # One that another property keeps, then its own.
         "tyres": ["Red Brick Walls", "round wheels"],
         "leaves": ["foliage"],
@@ -411,6 +411,11 @@ def test_unusable_names_are_asked_for_again_and_then_left() -> None:
     named = name_properties(PROPERTIES, model, workers=2)
     assert named == ["red brick walls", "round wheels", "foliage"]
     assert len(model.asked) == 5
+    # Its own name may be given to it.
+    names = {"rows of bricks": ["Red brick walls"], "tyres": ["wheels"], "leaves": ["leaves"]}
+    model = namer_of(names)
+    assert name_properties(PROPERTIES, model) == ["Red brick walls", "wheels", "leaves"]
+    assert len(model.asked) == 3
     # Of two that are given the same name, the second is asked again.
     names = {
         "rows of bricks": ["thing"],

@@ -184,5 +184,7 @@ def test_naming_prompt_for_both_kinds_of_models() -> None:
     text = prompt.question(["red bricks", "brick wall"], chat=False)
     assert text.prompt.endswith("\nNotes: red bricks; brick wall\nName:")
     assert text.prompt[: text.shared].endswith("\nNotes: ")
-    for name in prompt.examples:
+    names = prompt.examples[1::2]
+    assert "brown crust" in names
+    for name in names:
         assert f"\nName: {name}\n" in text.prompt and len(name.split()) <= 6
