@@ -249,3 +249,8 @@ def _is_copy(candidate: str, key: str, examples: Collection[str]) -> bool:
         ):
             return True
     return False
+
+
+def distinct_lines(lines: Iterable[str]) -> list[str]:
+    """Lines that say different things, the first of equal ones."""
+    return list({normalize(line): line for line in reversed(list(lines))}.values())[::-1]

@@ -19,12 +19,11 @@ import numpy as np
 
 from prolab_d2.errors import ProLabError, first_line
 from prolab_d2.label_space.clustering import Clusters, auto_num_properties, cluster, count_distinct
-from prolab_d2.label_space.describing import name_properties
 from prolab_d2.label_space.descriptions import Descriptions, check_descriptions
 from prolab_d2.label_space.embedding import Encoder, load_encoder
 from prolab_d2.label_space.label_space import LabelSpace
 from prolab_d2.label_space.llm.base import LanguageModel
-from prolab_d2.label_space.naming import property_names
+from prolab_d2.label_space.naming import name_properties, property_names
 from prolab_d2.label_space.progress import Progress, Stage
 from prolab_d2.label_space.quality import propose_cure, signatures_of
 from prolab_d2.label_space.stages import Arrays, Stages, content_hash, read_arrays

@@ -1,49 +1,41 @@
-"""From categories to descriptions, and from properties to names, by a language model.
+"""From categories to descriptions, by a language model.
 
-Every answer is a file of its own as soon as it is there, named by a hash of all that it depends
-on. What the sentences of a category are depends on its answers and on nothing else, so a run that
-is killed and started again ends in the same result.
+What the sentences of a category are depends on its answers and on nothing else; `asking` keeps
+these, so a run that is killed and started again ends in the same result.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import queue
-import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from prolab_d2.errors import ProLabError
-from prolab_d2.files import atomic_path
-from prolab_d2.label_space.answers import judge, normalize, read_name
+from prolab_d2.label_space.answers import distinct_lines, judge, normalize
+from prolab_d2.label_space.asking import (
+    RETRY_TEMPERATURE,
+    Asker,
+    check_positive,
+    in_parallel,
+    seed_of,
+)
 from prolab_d2.label_space.category_list import CategoryEntry, check_entries
 from prolab_d2.label_space.descriptions import Descriptions
-from prolab_d2.label_space.label_space import Property
-from prolab_d2.label_space.llm.base import Answer, LanguageModel, Question, Sampling
+from prolab_d2.label_space.llm.base import LanguageModel, Question, Sampling
 from prolab_d2.label_space.progress import Progress
-from prolab_d2.label_space.prompts import Prompt, load_naming_prompt
+from prolab_d2.label_space.prompts import Prompt
 
-__all__ = ["DescribingResult", "describe_categories", "name_properties"]
+__all__ = ["DescribingResult", "describe_categories"]
 
 # Means nothing: what a model says of it, it would say of anything.
 _NONSENSE = CategoryEntry("blorvax")
-# At temperature 0, another seed would give the same answer again.
-_RETRY_TEMPERATURE = 0.5
 # A category with this share of the sentences asked for is not asked again.
 _ENOUGH = 2 / 3
 # Two categories with so many sentences in common: one of them was taken for the other.
 _ALIKE = 0.8
-# Sentences of a property that a model is shown; more say little that is new.
-_SHOWN = 12
-_NAMING_ATTEMPTS = 2
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -117,10 +109,10 @@ def describe_categories(
         )
     sentences = prompt.sentences if sentences is None else sentences
     temperature = prompt.temperature if temperature is None else temperature
-    _check_numbers(attempts=attempts, workers=workers)
+    check_positive(attempts=attempts, workers=workers)
     if not 0 <= temperature <= 2:
         raise ProLabError(f"the temperature {temperature} is not between 0 and 2: choose another")
-    describer = _Describer(_Asker(model, work), prompt, sentences, seed, temperature)
+    describer = _Describer(Asker(model, work), prompt, sentences, seed, temperature)
     known = {entry for entry in entries if describer.is_known(entry)}
     progress = progress or Progress()
     with progress.stage("descriptions", len(entries), "categories") as stage:
@@ -131,13 +123,13 @@ def describe_categories(
             stage.advance(reused=entry in known)
             return draft
 
-        drafts = _in_parallel(describe, entries, workers)
+        drafts = in_parallel(describe, entries, workers)
     alike = _find_alike(drafts)
     if alike:
         progress.tell(f"{len(alike)} categories have the answer of another: asking once more")
         again = range(attempts, 2 * attempts)
         numbers = sorted(alike)
-        redone = _in_parallel(
+        redone = in_parallel(
             lambda number: describer.describe(entries[number], again, generic), numbers, workers
         )
         for number, draft in zip(numbers, redone, strict=True):
@@ -162,118 +154,11 @@ def describe_categories(
     )
 
 
-def name_properties(
-    properties: Sequence[Property],
-    model: LanguageModel,
-    *,
-    seed: int = 0,
-    work: Path | None = None,
-    workers: int = 1,
-    progress: Progress | None = None,
-) -> list[str]:
-    """A name of at most 6 words for every property, summing up its sentences.
-
-    Names are unique, also when case is ignored. A property whose answers are unusable or name
-    another property keeps the name it has.
-
-    Args:
-        work, workers: as for `describe_categories`.
-        progress: is told about a stage "names" of len(properties) properties.
-    Raises:
-        ProLabError: the model cannot answer.
-    """
-    _check_numbers(workers=workers)
-    prompt = load_naming_prompt()
-    asker = _Asker(model, work)
-    names = [entry.name for entry in properties]
-    # Names that properties keep must stay theirs.
-    taken = {name.casefold() for name in names}
-    open_numbers = list(range(len(properties)))
-    progress = progress or Progress()
-    with progress.stage("names", len(properties), "properties") as stage:
-        for attempt in range(_NAMING_ATTEMPTS):
-
-            def ask(number: int, attempt: int = attempt) -> str | None:
-                question = prompt.question(_some_sentences(properties[number]), model.can_chat)
-                sampling = Sampling(
-                    _seed(seed, "name", number, attempt),
-                    _RETRY_TEMPERATURE if attempt else prompt.temperature,
-                    prompt.repeat_penalty,
-                )
-                title = {"property": names[number], "attempt": attempt + 1}
-                known = asker.knows([(question, sampling)])
-                (answer,) = asker.ask([(question, sampling)], title)
-                if not attempt:
-                    stage.advance(reused=known)
-                return read_name(answer, prompt.examples)
-
-            given = _in_parallel(ask, open_numbers, workers)
-            failed = []
-            for number, name in zip(open_numbers, given, strict=True):
-                own = names[number].casefold()
-                if name is None or name.casefold() in taken - {own}:
-                    failed.append(number)
-                else:
-                    names[number] = name
-                    taken.add(name.casefold())
-            open_numbers = failed
-    return names
-
-
-class _Asker:
-    """Asks a model, and keeps its answers in a folder."""
-
-    def __init__(self, model: LanguageModel, work: Path | None) -> None:
-        self._model = model
-        self._work = work
-
-    def ask(
-        self, questions: Sequence[tuple[Question, Sampling]], title: Mapping[str, Any]
-    ) -> list[Answer]:
-        """
-        Args:
-            title: written into the file for a reader, and of no meaning here.
-        """
-        path = self._path(questions)
-        answers = _read_answers(path, len(questions)) if path is not None else None
-        if answers is not None:
-            return answers
-        answers = [self._model.answer(question, sampling) for question, sampling in questions]
-        if path is not None:
-            data = {**title, "answers": [asdict(answer) for answer in answers]}
-            with atomic_path(path) as temporary:
-                temporary.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-        return answers
-
-    def knows(self, questions: Sequence[tuple[Question, Sampling]]) -> bool:
-        """Whether an earlier run has left the answers."""
-        path = self._path(questions)
-        return path is not None and path.is_file()
-
-    def _path(self, questions: Sequence[tuple[Question, Sampling]]) -> Path | None:
-        if self._work is None:
-            return None
-        asked = [[asdict(question), asdict(sampling)] for question, sampling in questions]
-        inputs = json.dumps([self._model.provenance, asked], sort_keys=True)
-        return self._work / f"{hashlib.sha256(inputs.encode()).hexdigest()}.json"
-
-
-def _read_answers(path: Path, count: int) -> list[Answer] | None:
-    """The answers in a file; None if there is none, or if it is not as it was written."""
-    try:
-        answers = json.loads(path.read_text(encoding="utf-8"))["answers"]
-        answers = [Answer(item["text"], item["cut"]) for item in answers]
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-    whole = all(isinstance(answer.text, str) for answer in answers)
-    return answers if whole and len(answers) == count else None
-
-
 @dataclass(frozen=True)
 class _Describer:
     """Describes one category after another with the same settings."""
 
-    asker: _Asker
+    asker: Asker
     prompt: Prompt
     sentences: int
     seed: int
@@ -308,7 +193,7 @@ class _Describer:
                 known = set(map(normalize, lines))
                 lines += [line for line in found.sentences if normalize(line) not in known]
                 del lines[task.sentences :]
-        return _Draft(_distinct(line for lines in kept for line in lines), faults)
+        return _Draft(distinct_lines(line for lines in kept for line in lines), faults)
 
     def is_known(self, entry: CategoryEntry) -> bool:
         """Whether an earlier run has asked about this category."""
@@ -325,12 +210,12 @@ class _Describer:
         tasks = self.prompt.tasks(entry, self.sentences)
         temperature = self.temperature
         if attempt:
-            temperature = max(temperature, _RETRY_TEMPERATURE)
+            temperature = max(temperature, RETRY_TEMPERATURE)
         penalty = self.prompt.repeat_penalty
         return [
             (
                 tasks[number].question,
-                Sampling(_seed(self.seed, entry.name, number, attempt), temperature, penalty),
+                Sampling(seed_of(self.seed, entry.name, number, attempt), temperature, penalty),
             )
             for number in (range(len(tasks)) if numbers is None else numbers)
         ]
@@ -367,69 +252,6 @@ def _check_complete(
     )
 
 
-def _check_numbers(**numbers: int) -> None:
-    for name, number in numbers.items():
-        if number < 1:
-            raise ProLabError(f"{number} {name} are too few: choose at least 1")
-
-
-def _some_sentences(entry: Property) -> list[str]:
-    """Different sentences of a property, spread evenly over all of them."""
-    lines = _distinct(line for _, line in entry.descriptions) or [entry.name]
-    step = max(1, len(lines) / _SHOWN)
-    return [lines[int(i * step)] for i in range(min(len(lines), _SHOWN))]
-
-
-def _distinct(lines: Iterable[str]) -> list[str]:
-    return list({normalize(line): line for line in reversed(list(lines))}.values())[::-1]
-
-
-def _seed(*parts: Any) -> int:
-    digest = hashlib.sha256(json.dumps(parts).encode()).digest()
-    return int.from_bytes(digest[:4], "big") % 2**31
-
-
 def _shown(name: str) -> str:
     """A name in quotes, for one line of a message."""
     return repr(name if len(name) <= 60 else f"{name[:57]}...")
-
-
-def _in_parallel(
-    function: Callable[[_Item], _Result], items: Sequence[_Item], workers: int
-) -> list[_Result]:
-    """The results in the order of the items; the first error ends the work.
-
-    In threads that end with the program, so that an interrupt need not wait for a server.
-    """
-    if workers == 1:
-        return [function(item) for item in items]
-    tasks: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for number in range(len(items)):
-        tasks.put(number)
-    done: queue.SimpleQueue[tuple[int, _Result | None, BaseException | None]] = queue.SimpleQueue()
-    stop = threading.Event()
-
-    def run() -> None:
-        while not stop.is_set():
-            try:
-                number = tasks.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                done.put((number, function(items[number]), None))
-            except BaseException as error:
-                stop.set()
-                done.put((number, None, error))
-
-    for _ in range(min(workers, len(items))):
-        threading.Thread(target=run, daemon=True).start()
-    results: dict[int, Any] = {}
-    try:
-        while len(results) < len(items):
-            number, result, error = done.get()
-            if error is not None:
-                raise error
-            results[number] = result
-    finally:
-        stop.set()
-    return [results[number] for number in range(len(items))]

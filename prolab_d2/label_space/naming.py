@@ -1,4 +1,4 @@
-"""Names of properties: the sentence in the middle of a cluster, short and unique.
+"""Names of properties, short and unique: a sentence of the cluster, or a language model's.
 
 Shapes: M descriptions, D embedding, K properties.
 """
@@ -7,16 +7,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from prolab_d2.label_space.answers import distinct_lines, read_name
+from prolab_d2.label_space.asking import (
+    RETRY_TEMPERATURE,
+    Asker,
+    check_positive,
+    in_parallel,
+    seed_of,
+)
 from prolab_d2.label_space.clustering import Clusters
+from prolab_d2.label_space.label_space import Property
+from prolab_d2.label_space.llm.base import LanguageModel, Sampling
+from prolab_d2.label_space.progress import Progress
+from prolab_d2.label_space.prompts import load_naming_prompt
 
-__all__ = ["property_names", "shorten"]
+__all__ = ["name_properties", "property_names", "shorten"]
 
 # Characters. Sentences written for a label space are below, answers of a language model often not.
 _MAX_LENGTH = 60
 _MIN_WORDS = 3
+# Sentences of a property that a model is shown; more say little that is new.
+_SHOWN = 12
+_NAMING_ATTEMPTS = 2
 
 
 def property_names(
@@ -62,3 +78,68 @@ def shorten(sentence: str, max_length: int = _MAX_LENGTH) -> str:
 
 def _is_whole(text: str) -> bool:
     return len(text.split()) >= _MIN_WORDS and text.count("(") == text.count(")")
+
+
+def name_properties(
+    properties: Sequence[Property],
+    model: LanguageModel,
+    *,
+    seed: int = 0,
+    work: Path | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> list[str]:
+    """A name of at most 6 words for every property, summing up its sentences.
+
+    Names are unique, also when case is ignored. A property whose answers are unusable or name
+    another property keeps the name it has.
+
+    Args:
+        work, workers: as for `describe_categories`.
+        progress: is told about a stage "names" of len(properties) properties.
+    Raises:
+        ProLabError: the model cannot answer.
+    """
+    check_positive(workers=workers)
+    prompt = load_naming_prompt()
+    asker = Asker(model, work)
+    names = [entry.name for entry in properties]
+    # Names that properties keep must stay theirs.
+    taken = {name.casefold() for name in names}
+    open_numbers = list(range(len(properties)))
+    progress = progress or Progress()
+    with progress.stage("names", len(properties), "properties") as stage:
+        for attempt in range(_NAMING_ATTEMPTS):
+
+            def ask(number: int, attempt: int = attempt) -> str | None:
+                question = prompt.question(_some_sentences(properties[number]), model.can_chat)
+                sampling = Sampling(
+                    seed_of(seed, "name", number, attempt),
+                    RETRY_TEMPERATURE if attempt else prompt.temperature,
+                    prompt.repeat_penalty,
+                )
+                title = {"property": names[number], "attempt": attempt + 1}
+                known = asker.knows([(question, sampling)])
+                (answer,) = asker.ask([(question, sampling)], title)
+                if not attempt:
+                    stage.advance(reused=known)
+                return read_name(answer, prompt.examples)
+
+            given = in_parallel(ask, open_numbers, workers)
+            failed = []
+            for number, name in zip(open_numbers, given, strict=True):
+                own = names[number].casefold()
+                if name is None or name.casefold() in taken - {own}:
+                    failed.append(number)
+                else:
+                    names[number] = name
+                    taken.add(name.casefold())
+            open_numbers = failed
+    return names
+
+
+def _some_sentences(entry: Property) -> list[str]:
+    """Different sentences of a property, spread evenly over all of them."""
+    lines = distinct_lines(line for _, line in entry.descriptions) or [entry.name]
+    step = max(1, len(lines) / _SHOWN)
+    return [lines[int(i * step)] for i in range(min(len(lines), _SHOWN))]

@@ -17,8 +17,9 @@ import pytest
 from prolab_d2 import ProLabError
 from prolab_d2.label_space import Property
 from prolab_d2.label_space.category_list import CategoryEntry
-from prolab_d2.label_space.describing import describe_categories, name_properties
+from prolab_d2.label_space.describing import describe_categories
 from prolab_d2.label_space.llm import Answer, LlamaCpp, Message, Question, Sampling
+from prolab_d2.label_space.naming import name_properties
 from prolab_d2.label_space.prompts import load_prompt
 from prolab_d2.packages import package_folder
 from tests.label_space.bert_gguf import write_tiny_bert
