@@ -4,13 +4,12 @@
     prediction = predictor("street.jpg")
     print(prediction.explain(120, 80).describe())
 
-Shapes: K properties, N categories, h x w feature size (stride 4), H x W image size.
+Shapes: N categories, H x W image size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from os import PathLike
 
 import numpy as np
@@ -23,7 +22,6 @@ from detectron2.data.detection_utils import convert_PIL_to_numpy
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from prolab_d2.canvas import save_picture
 from prolab_d2.checkpoint import Checkpoint, read_checkpoint
 from prolab_d2.data import build_augmentations, read_image
 from prolab_d2.data.augmentation import build_views, channels_first, make_views
@@ -31,142 +29,15 @@ from prolab_d2.data.reading import eight_bits
 from prolab_d2.device import check_device
 from prolab_d2.engine import load_config
 from prolab_d2.errors import ProLabError
-from prolab_d2.explain import Explanation, explain_pixel
 from prolab_d2.label_space import LabelSpace
 from prolab_d2.modeling.backbones.weights import forget_weights
-from prolab_d2.modeling.inference import Maps, low_resolution_maps, sample_maps
 from prolab_d2.modeling.property_segmentor import PropertySegmentor
-from prolab_d2.modeling.property_space import PropertySpace
-from prolab_d2.visualizer import (
-    draw_explanation,
-    draw_segmentation,
-    label_metadata,
-    property_heatmap_sheet,
-)
+from prolab_d2.prediction import Prediction, require_properties
+from prolab_d2.visualizer import label_metadata
 
 __all__ = ["Prediction", "Predictor"]
 
 ImageLike = str | PathLike[str] | Image.Image | np.ndarray
-
-
-class Prediction:
-    """The labels of one image, and on request the properties behind them.
-
-    Attributes:
-        image: (H, W, 3) uint8 RGB, upright.
-        labels: (H, W) int64 category ids.
-        label_space: what ids and properties mean.
-        metadata: names and colours, as Detectron2's Visualizer reads them.
-    """
-
-    def __init__(
-        self,
-        image: np.ndarray,
-        labels: np.ndarray,
-        label_space: LabelSpace,
-        metadata: Metadata,
-        logits: Maps,
-        property_space: PropertySpace | None,
-    ) -> None:
-        """
-        Args:
-            logits: low-resolution property logits (1, K, h, w), unused without `property_space`.
-            property_space: None for a model with category supervision, which has no properties.
-        """
-        self.image = image
-        self.labels = labels
-        self.label_space = label_space
-        self.metadata = metadata
-        self._logits = logits
-        self._property_space = property_space
-
-    @property
-    def categories(self) -> tuple[str, ...]:
-        return self.label_space.categories
-
-    @property
-    def has_properties(self) -> bool:
-        return self._property_space is not None
-
-    @cached_property
-    def unit_activations(self) -> np.ndarray:
-        """(K, h, w) float32: property activations over their length, at about a quarter size."""
-        with torch.inference_mode():
-            return low_resolution_maps(self._unit_maps)[0].cpu().numpy()
-
-    @cached_property
-    def properties(self) -> np.ndarray:
-        """(K, h, w) float32: property activations, at about a quarter size.
-
-        They lie in [0, 1] with "cosine_sigmoid" similarity.
-        """
-        space = self._space()
-        with torch.inference_mode():
-            return low_resolution_maps(self._logits.map_values(space.activations))[0].cpu().numpy()
-
-    def explain(
-        self, x: int, y: int, category: str | int | None = None, top: int = 8
-    ) -> Explanation:
-        """The properties behind the score of a category at one pixel.
-
-        Args:
-            x, y: column and row in the image.
-            category: name or index; None for the pixel's label.
-            top: how many unexpected properties and other categories are listed at most.
-        Raises:
-            ProLabError: a pixel outside the image, an unknown category, or a model with category
-                supervision.
-        """
-        maps, (height, width) = self._unit_maps, self.labels.shape
-        if not (0 <= x < width and 0 <= y < height):
-            raise ProLabError(
-                f"pixel {x},{y} lies outside the image of {width} x {height} pixels: use x from 0 "
-                f"to {width - 1} and y from 0 to {height - 1}"
-            )
-        with torch.inference_mode():
-            point = torch.tensor([[int(y), int(x)]])
-            activations = sample_maps(maps, point, (height, width))[0, 0]
-        chosen = int(self.labels[y, x]) if category is None else category
-        return explain_pixel(activations, self.label_space, chosen, top)
-
-    def draw(
-        self, *, alpha: float = 0.55, legend: bool = True, fit_screen: bool = True
-    ) -> np.ndarray:
-        """The overlay as an RGB picture, uint8; options as in `draw_segmentation`."""
-        return draw_segmentation(
-            self.image,
-            self.labels,
-            self.metadata,
-            alpha=alpha,
-            legend=legend,
-            fit_screen=fit_screen,
-        )
-
-    def draw_explanation(self, x: int, y: int, category: str | int | None = None) -> np.ndarray:
-        """The overlay with a marked pixel and its evidence, as an RGB picture."""
-        explanation = self.explain(x, y, category)
-        return draw_explanation(self.image, self.labels, self.metadata, explanation, x, y)
-
-    def draw_properties(self, top: int = 12) -> np.ndarray:
-        """Heat maps of the most active properties, as an RGB picture."""
-        names = [entry.name for entry in self.label_space.properties]
-        return property_heatmap_sheet(self.image, self.properties, names, top=top)
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Writes the overlay; the suffix decides the format.
-
-        Raises:
-            ProLabError: unknown suffix, or a place that cannot be written to.
-        """
-        save_picture(self.draw(), path)
-
-    def _space(self) -> PropertySpace:
-        return _require(self._property_space)
-
-    @cached_property
-    def _unit_maps(self) -> Maps:
-        # Not the low-resolution average of windows: shares must add up to the score of the label.
-        return self._logits.map_values(self._space().unit_activations)
 
 
 class Predictor:
@@ -273,16 +144,7 @@ class Predictor:
 
     def require_properties(self) -> None:
         """Raises a `ProLabError` if the model has category supervision: it explains nothing."""
-        _require(self._property_space)
-
-
-def _require(property_space: PropertySpace | None) -> PropertySpace:
-    if property_space is None:
-        raise ProLabError(
-            "this checkpoint has no properties to explain with, MODEL.PROLAB.SUPERVISION is "
-            "'category': use a checkpoint trained with SUPERVISION property"
-        )
-    return property_space
+        require_properties(self._property_space)
 
 
 def _to_rgb(image: ImageLike) -> np.ndarray:

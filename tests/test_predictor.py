@@ -15,6 +15,7 @@ from prolab_d2 import LabelSpace, Predictor, ProLabError
 from prolab_d2.checkpoint import PropertyCheckpointer
 from prolab_d2.data import PropertyDatasetMapper, register_folder
 from prolab_d2.modeling import PropertySegmentor
+from prolab_d2.prediction import Prediction
 from tests.conftest import make_tiny_cfg, save_tiny_checkpoint, tiny_scene
 
 # No multiple of 4 anywhere: neither image, nor windows, nor their step.
@@ -302,3 +303,54 @@ def test_images_that_cannot_be_used_are_one_sentence(
     ):
         with pytest.raises(ProLabError, match=message):
             predictor(given)
+
+
+def regions_of(prediction: Prediction) -> list[np.ndarray]:
+    """A segment, a polygon, all pixels of a category, and a mask of scattered pixels."""
+    return [
+        prediction.segment(40, 30),
+        prediction.polygon([(-5, 10), (50, 20), (30, 44)]),
+        prediction.pixels_of(int(prediction.labels[10, 10])),
+        np.random.default_rng(1).random(prediction.labels.shape) < 0.3,
+    ]
+
+
+@pytest.mark.parametrize("overrides", [[], ODD_WINDOWS], ids=["whole", "odd windows"])
+@pytest.mark.parametrize("size", [(64, 80), (45, 67)])
+def test_shares_of_a_region_add_up_to_its_mean_score(
+    tiny_checkpoint: Path, image: np.ndarray, overrides: list[str], size: tuple[int, int]
+) -> None:
+    image = np.ascontiguousarray(image[: size[0], : size[1]])
+    overrides = [*overrides, "TEST.OUTPUT", "scores"]
+    predictor = Predictor.from_checkpoint(tiny_checkpoint, "cpu", overrides)
+    prediction = predictor(image)
+    one = {"image": predictor.prepare(image), "height": size[0], "width": size[1]}
+    scores = predictor.model([one])[0]["sem_seg"].numpy()
+    for region in regions_of(prediction):
+        means = scores[:, region].mean(axis=1)
+        explanation = prediction.explain_region(region)
+        most = np.bincount(prediction.labels[region]).argmax()
+        assert explanation.category_index == most
+        assert math.fsum(item.share for item in explanation.evidence) == explanation.score
+        assert explanation.score == pytest.approx(means[most], abs=2e-6)
+        contrast = prediction.contrast(region, "car", "sky")
+        assert contrast.difference == pytest.approx(means[3] - means[0], abs=2e-6)
+        assert math.fsum(t.difference for t in contrast.terms) == contrast.difference
+        assert prediction.contrast(region).category_index == most
+        assert prediction.changes(region, "car").category == "car"
+
+
+def test_a_category_is_explained_by_the_mean_of_its_pixels(
+    predictor: Predictor, image: np.ndarray
+) -> None:
+    prediction = predictor(image)
+    found = np.unique(prediction.labels)
+    assert 1 < len(found) < 5
+    for j in range(5):
+        if j in found:
+            mean = prediction.mean_activations(prediction.pixels_of(j))
+            np.testing.assert_allclose(prediction.category_activations[j], mean, atol=1e-7)
+        else:
+            assert np.isnan(prediction.category_activations[j]).all()
+            with pytest.raises(ProLabError, match="no pixel of the image is labelled"):
+                prediction.pixels_of(j)

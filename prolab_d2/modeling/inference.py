@@ -11,7 +11,7 @@ All of this is linear in the maps. Maps of unit activations (K channels) therefo
 category scores whether they are weighted before or after the averaging and resizing.
 
 Shapes: B batch, M channels of a map (K properties or N categories), N categories, h x w low
-resolution, H x W size of the resized image without padding, P points.
+resolution, H x W size of the resized image without padding.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ __all__ = [
     "low_resolution_maps",
     "predict_maps",
     "resize_maps",
-    "sample_maps",
     "slide",
     "window_grid",
 ]
@@ -324,25 +323,6 @@ def low_resolution_maps(maps: Maps, stride: int = 4) -> Tensor:
     if len(maps.tiles) == 1 and exact:
         return tile.values[:, :, :rows, :columns]
     return resize_maps(maps, (rows, columns))
-
-
-def sample_maps(maps: Maps, points: Tensor, size: Size) -> Tensor:
-    """What `resize_maps(maps, size)` holds at some pixels, without computing the rest.
-
-    Args:
-        points: (P, 2) int64, rows and columns in an image of `size`.
-    Returns:
-        (B, P, M). With unit activations u, `u @ weights.T` are the category scores at the points,
-        and `u * weights[j]` the shares that add up to the score of category j.
-    """
-    values = maps.tiles[0].values
-    result = values.new_empty((values.shape[0], len(points), maps.num_channels))
-    points = points.cpu()
-    for y in points[:, 0].unique().tolist():
-        here = (points[:, 0] == y).nonzero()[:, 0].to(values.device)
-        columns = points[points[:, 0] == y, 1].to(values.device)
-        result[:, here] = maps.band(size, y, y + 1)[:, :, 0, columns].transpose(1, 2)
-    return result
 
 
 def insert_background(probabilities: Tensor, threshold: float = 0.107) -> Tensor:

@@ -18,7 +18,6 @@ from prolab_d2.modeling.inference import (
     low_resolution_maps,
     predict_maps,
     resize_maps,
-    sample_maps,
     slide,
     window_grid,
 )
@@ -219,19 +218,6 @@ class TestScoresAndLabels:
         expected = torch.einsum("nm,bmhw->bnhw", weights, resize_maps(maps, size))
         actual = category_score_maps(maps, size, weights)
         torch.testing.assert_close(actual, expected, rtol=0, atol=5e-6)
-
-    def test_samples_are_the_values_of_the_resized_maps(self, network, windows, size):
-        maps = some_maps(network, windows)
-        points = torch.tensor([[0, 0], [size[0] - 1, size[1] - 1], [20, 33], [20, 7], [13, 33]])
-        expected = resize_maps(maps, size)[:, :, points[:, 0], points[:, 1]].transpose(1, 2)
-        assert torch.equal(sample_maps(maps, points, size), expected)
-
-    def test_shares_of_a_pixel_add_up_to_its_score(self, network, windows, size):
-        maps = some_maps(network, windows)
-        weights = torch.rand(11, CHANNELS)
-        unit = sample_maps(maps, torch.tensor([[30, 41]]), size)[0, 0]
-        scores = category_score_maps(maps, size, weights)[0, :, 30, 41]
-        torch.testing.assert_close((weights * unit).sum(dim=1), scores, rtol=0, atol=2e-6)
 
 
 class LargestTensor(TorchDispatchMode):

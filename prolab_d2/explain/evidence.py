@@ -1,4 +1,4 @@
-"""Why a pixel got its category: the properties behind the score, as numbers and as text.
+"""The properties behind the score of one category, as numbers and as text.
 
 The score of category j is the sum over properties k of the shares Y_jk u_k / |Y_j|, where Y is the
 signature table and u the property activations divided by their length (the cosine similarity of
@@ -17,14 +17,15 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from prolab_d2.errors import ProLabError
+from prolab_d2.explain.inputs import (
+    ACTIVE_FRACTION,
+    category_index,
+    category_weights,
+    read_activations,
+)
 from prolab_d2.label_space import LabelSpace
 
 __all__ = ["Evidence", "Explanation", "explain_pixel"]
-
-# A property counts as active from this fraction of the pixel's strongest activation on. With
-# "cosine_sigmoid" some property is nearly always at 1, so this means an activation above 0.5.
-ACTIVE_FRACTION = 0.5
 
 
 @dataclass(frozen=True)
@@ -93,30 +94,21 @@ def explain_pixel(
         ProLabError: another number of properties than the label space has, values that are not
             finite, or an unknown category.
     """
-    if isinstance(unit_activations, Tensor):
-        unit_activations = unit_activations.detach().cpu().numpy()
-    u = np.asarray(unit_activations, dtype=np.float64)
-    if u.shape != (label_space.num_properties,):
-        raise ProLabError(
-            f"unit activations of shape {u.shape} do not fit the label space's "
-            f"{label_space.num_properties} properties: pass one value for each"
-        )
-    if not np.isfinite(u).all():
-        raise ProLabError("unit activations hold values that are not finite: check the checkpoint")
-    signatures = np.asarray(label_space.signatures, dtype=np.float64)
-    scores = signatures @ u / np.sqrt(signatures.sum(axis=1))
-    chosen = int(scores.argmax()) if category is None else _index(label_space, category)
+    u = read_activations(unit_activations, label_space)
+    scores = category_weights(label_space) @ u
+    chosen = int(scores.argmax()) if category is None else category_index(label_space, category)
 
-    length = math.sqrt(signatures[chosen].sum())
+    signature = label_space.signatures[chosen]
+    length = math.sqrt(signature.sum())
     threshold = ACTIVE_FRACTION * u.max(initial=0.0)
     active = (u >= threshold) & (u > 0)
 
     def evidence(k: int) -> Evidence:
-        share = u[k] / length if signatures[chosen, k] else 0.0
+        share = u[k] / length if signature[k] else 0.0
         return Evidence(k, label_space.properties[k].name, float(u[k]), float(share))
 
     order = np.argsort(-u, kind="stable").tolist()
-    own = tuple(evidence(k) for k in order if signatures[chosen, k])
+    own = tuple(evidence(k) for k in order if signature[k])
     ranked = [int(j) for j in np.argsort(-scores, kind="stable") if j != chosen]
     return Explanation(
         category=label_space.categories[chosen],
@@ -124,19 +116,6 @@ def explain_pixel(
         score=math.fsum(item.share for item in own),
         evidence=own,
         missing=tuple(item for item in own if not active[item.index]),
-        unexpected=tuple(evidence(k) for k in order if active[k] and not signatures[chosen, k])[
-            :top
-        ],
+        unexpected=tuple(evidence(k) for k in order if active[k] and not signature[k])[:top],
         others=tuple((label_space.categories[j], float(scores[j])) for j in ranked[:top]),
     )
-
-
-def _index(label_space: LabelSpace, category: str | int) -> int:
-    if isinstance(category, str):
-        if category in label_space.categories:
-            return label_space.categories.index(category)
-    elif 0 <= category < label_space.num_categories:
-        return int(category)
-    names = ", ".join(label_space.categories[:12])
-    more = ", ..." if label_space.num_categories > 12 else ""
-    raise ProLabError(f"category {category!r} is not in the label space: use one of {names}{more}")

@@ -1,0 +1,25 @@
+"""Why a pixel, a region or a category got its answer: numbers, in words and from many images.
+
+`evidence` takes a score apart, `contrast` the difference of two scores, `changes` finds what would
+have to be different; all take the unit activations of a pixel or their mean over a region.
+"""
+
+from prolab_d2.explain.changes import Change, Changes, find_changes
+from prolab_d2.explain.contrast import Contrast, Term, contrast_categories
+from prolab_d2.explain.evidence import Evidence, Explanation, explain_pixel
+from prolab_d2.explain.regions import pixel_mask, polygon_mask, segment_mask
+
+__all__ = [
+    "Change",
+    "Changes",
+    "Contrast",
+    "Evidence",
+    "Explanation",
+    "Term",
+    "contrast_categories",
+    "explain_pixel",
+    "find_changes",
+    "pixel_mask",
+    "polygon_mask",
+    "segment_mask",
+]

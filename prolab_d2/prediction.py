@@ -1,0 +1,243 @@
+"""What was predicted for one image, and why: labels, explanations of any region, pictures.
+
+Shapes: K properties, N categories, h x w feature size (stride 4), H x W image size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from os import PathLike
+
+import numpy as np
+import torch
+from detectron2.data.catalog import Metadata
+
+from prolab_d2.canvas import save_picture
+from prolab_d2.errors import ProLabError
+from prolab_d2.explain.changes import Changes, find_changes
+from prolab_d2.explain.contrast import Contrast, contrast_categories
+from prolab_d2.explain.evidence import Explanation, explain_pixel
+from prolab_d2.explain.inputs import category_index
+from prolab_d2.explain.regions import check_mask, pixel_mask, polygon_mask, segment_mask
+from prolab_d2.label_space import LabelSpace
+from prolab_d2.modeling.inference import Maps, low_resolution_maps
+from prolab_d2.modeling.property_space import PropertySpace
+from prolab_d2.modeling.region_means import region_means
+from prolab_d2.visualizer import (
+    draw_explanation,
+    draw_segmentation,
+    property_heatmap_sheet,
+)
+
+__all__ = ["Prediction", "require_properties"]
+
+
+def require_properties(property_space: PropertySpace | None) -> PropertySpace:
+    """
+    Raises:
+        ProLabError: there is none, because the model has category supervision.
+    """
+    if property_space is None:
+        raise ProLabError(
+            "this checkpoint has no properties to explain with, MODEL.PROLAB.SUPERVISION is "
+            "'category': use a checkpoint trained with SUPERVISION property"
+        )
+    return property_space
+
+
+class Prediction:
+    """The labels of one image, and on request the properties behind them.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB, upright.
+        labels: (H, W) int64 category ids.
+        label_space: what ids and properties mean.
+        metadata: names and colours, as Detectron2's Visualizer reads them.
+    """
+
+    def __init__(
+        self,
+        image: np.ndarray,
+        labels: np.ndarray,
+        label_space: LabelSpace,
+        metadata: Metadata,
+        logits: Maps,
+        property_space: PropertySpace | None,
+    ) -> None:
+        """
+        Args:
+            logits: low-resolution property logits (1, K, h, w), unused without `property_space`.
+            property_space: None for a model with category supervision, which has no properties.
+        """
+        self.image = image
+        self.labels = labels
+        self.label_space = label_space
+        self.metadata = metadata
+        self._logits = logits
+        self._property_space = property_space
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        return self.label_space.categories
+
+    @property
+    def has_properties(self) -> bool:
+        return self._property_space is not None
+
+    @cached_property
+    def unit_activations(self) -> np.ndarray:
+        """(K, h, w) float32: property activations over their length, at about a quarter size."""
+        with torch.inference_mode():
+            return low_resolution_maps(self._unit_maps)[0].cpu().numpy()
+
+    @cached_property
+    def properties(self) -> np.ndarray:
+        """(K, h, w) float32: property activations, at about a quarter size.
+
+        They lie in [0, 1] with "cosine_sigmoid" similarity.
+        """
+        space = self._space()
+        with torch.inference_mode():
+            return low_resolution_maps(self._logits.map_values(space.activations))[0].cpu().numpy()
+
+    def explain(
+        self, x: int, y: int, category: str | int | None = None, top: int = 8
+    ) -> Explanation:
+        """The properties behind the score of a category at one pixel.
+
+        Args:
+            x, y: column and row in the image.
+            category: name or index; None for the pixel's label.
+            top: how many unexpected properties and other categories are listed at most.
+        Raises:
+            ProLabError: a pixel outside the image, an unknown category, or a model with category
+                supervision.
+        """
+        return self.explain_region(self.pixel(x, y), category, top)
+
+    def explain_region(
+        self, region: np.ndarray, category: str | int | None = None, top: int = 8
+    ) -> Explanation:
+        """The properties behind the mean score of a category in a region.
+
+        Args:
+            region: (H, W) bool, such as `pixel`, `segment`, `polygon` or `pixels_of` give it.
+            category: name or index; None for the label of most of its pixels.
+            top: how many unexpected properties and other categories are listed at most.
+        Raises:
+            ProLabError: no such region or category, or a model with category supervision.
+        """
+        region = check_mask(region, self.labels.shape)
+        chosen = self._label_of(region) if category is None else category
+        return explain_pixel(self.mean_activations(region), self.label_space, chosen, top)
+
+    def contrast(
+        self,
+        region: np.ndarray,
+        category: str | int | None = None,
+        other: str | int | None = None,
+    ) -> Contrast:
+        """Why a region is one category and not another.
+
+        Args:
+            region: as for `explain_region`.
+            category: name or index; None for the label of most of its pixels.
+            other: name or index; None for the best of the others.
+        Raises:
+            ProLabError: as `explain_region`, or twice the same category.
+        """
+        region = check_mask(region, self.labels.shape)
+        chosen = self._label_of(region) if category is None else category
+        return contrast_categories(self.mean_activations(region), self.label_space, chosen, other)
+
+    def changes(self, region: np.ndarray, category: str | int) -> Changes:
+        """The fewest properties that would have to appear or vanish for another answer.
+
+        Args:
+            region: as for `explain_region`.
+            category: the wanted answer, name or index.
+        """
+        return find_changes(self.mean_activations(region), self.label_space, category)
+
+    def mean_activations(self, region: np.ndarray) -> np.ndarray:
+        """(K,) float64: the mean of the unit activations over the pixels of a region."""
+        region = check_mask(region, self.labels.shape)
+        with torch.inference_mode():
+            return region_means(self._unit_maps, region.astype(np.int64) - 1, 1)[0]
+
+    @cached_property
+    def category_activations(self) -> np.ndarray:
+        """(N, K) float64: `mean_activations` of the pixels of every category, NaN without any."""
+        with torch.inference_mode():
+            return region_means(self._unit_maps, self.labels, self.label_space.num_categories)
+
+    def pixel(self, x: int, y: int) -> np.ndarray:
+        """(H, W) bool: the region of one pixel, column x and row y."""
+        return pixel_mask(x, y, self.labels.shape)
+
+    def segment(self, x: int, y: int) -> np.ndarray:
+        """(H, W) bool: the segment of one label around a pixel."""
+        return segment_mask(self.labels, x, y)
+
+    def polygon(self, points: Sequence[tuple[float, float]]) -> np.ndarray:
+        """(H, W) bool: the region inside a polygon of (x, y) corners."""
+        return polygon_mask(points, self.labels.shape)
+
+    def pixels_of(self, category: str | int) -> np.ndarray:
+        """(H, W) bool: all pixels with the label of a category.
+
+        Raises:
+            ProLabError: an unknown category, or one that is not found in this image.
+        """
+        index = category_index(self.label_space, category)
+        region = self.labels == index
+        if not region.any():
+            found = ", ".join(self.categories[i] for i in np.unique(self.labels)[:12])
+            raise ProLabError(
+                f"no pixel of the image is labelled {self.categories[index]}: use one of the "
+                f"categories found in it, {found}"
+            )
+        return region
+
+    def _label_of(self, region: np.ndarray) -> int:
+        return int(np.bincount(self.labels[region]).argmax())
+
+    def draw(
+        self, *, alpha: float = 0.55, legend: bool = True, fit_screen: bool = True
+    ) -> np.ndarray:
+        """The overlay as an RGB picture, uint8; options as in `draw_segmentation`."""
+        return draw_segmentation(
+            self.image,
+            self.labels,
+            self.metadata,
+            alpha=alpha,
+            legend=legend,
+            fit_screen=fit_screen,
+        )
+
+    def draw_explanation(self, x: int, y: int, category: str | int | None = None) -> np.ndarray:
+        """The overlay with a marked pixel and its evidence, as an RGB picture."""
+        explanation = self.explain(x, y, category)
+        return draw_explanation(self.image, self.labels, self.metadata, explanation, x, y)
+
+    def draw_properties(self, top: int = 12) -> np.ndarray:
+        """Heat maps of the most active properties, as an RGB picture."""
+        names = [entry.name for entry in self.label_space.properties]
+        return property_heatmap_sheet(self.image, self.properties, names, top=top)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Writes the overlay; the suffix decides the format.
+
+        Raises:
+            ProLabError: unknown suffix, or a place that cannot be written to.
+        """
+        save_picture(self.draw(), path)
+
+    def _space(self) -> PropertySpace:
+        return require_properties(self._property_space)
+
+    @cached_property
+    def _unit_maps(self) -> Maps:
+        # Not the low-resolution average of windows: shares must add up to the score of the label.
+        return self._logits.map_values(self._space().unit_activations)
