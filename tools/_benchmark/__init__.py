@@ -1,0 +1,1 @@
+"""What tools/benchmark.py measures: one file per case, and how it is measured and printed."""
