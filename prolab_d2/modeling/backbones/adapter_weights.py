@@ -46,8 +46,8 @@ def load_transformer_weights(
     decoder) is left out.
 
     Args:
-        source: "hub:<name of a timm model>", a file (.pth, .safetensors; .npz of AugReg), or
-            "package:<name>" for the one file in an installed Python package.
+        source: "hub:<name of a timm model>", a file (.pth, .safetensors; .npz of AugReg, .onnx in
+            DINOv2's layout), or "package:<name>" for the one file in an installed Python package.
         table_grid: (h, w) of the tokens that the tables are for.
     Raises:
         ProLabError: the weights cannot be had, or do not fit.

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from prolab_d2.errors import ProLabError
 from prolab_d2.hub import hub_problem
 from prolab_d2.modeling.backbones.flax_vit import read_flax_vit
+from prolab_d2.modeling.backbones.onnx_vit import read_onnx_vit
 from prolab_d2.modeling.key_map import efficientnet_lite_names
 from prolab_d2.packages import PACKAGE, package_folder
 
@@ -39,7 +40,7 @@ __all__ = [
 
 # What stands before the name of a timm model whose weights timm downloads.
 HUB = "hub:"
-_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors", ".npz")
+_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors", ".npz", ".onnx")
 # Where training scripts keep the network inside a checkpoint.
 _NESTED = ("model", "state_dict", "module")
 
@@ -81,6 +82,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """
     if path.suffix == ".npz":
         return read_flax_vit(path)
+    if path.suffix == ".onnx":
+        return read_onnx_vit(path)
     try:
         if path.suffix == ".safetensors":
             state = safetensors.torch.load_file(path)
