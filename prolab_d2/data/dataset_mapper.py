@@ -107,6 +107,8 @@ class PropertyDatasetMapper:
                 _check_same_ids(cfg.DATASETS.TRAIN)
         label_ids = LabelIds.from_metadata(MetadataCatalog.get(dataset_name))
         name = cfg.MODEL.PROLAB.LABEL_SPACE
+        if not is_train and cfg.TEST.BACKGROUND_THRESHOLD > 0:
+            name = ""  # a background has no signature, and evaluation needs none
         return {
             "is_train": is_train,
             "augmentations": build_augmentations(cfg, is_train, label_ids.ignore_label),

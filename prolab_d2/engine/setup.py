@@ -134,6 +134,11 @@ def load_config(
         raise ProLabError(
             f"MODEL.PROLAB.DROPOUT is {cfg.MODEL.PROLAB.DROPOUT}: give a probability below 1"
         )
+    if not 0 <= cfg.TEST.BACKGROUND_THRESHOLD <= 1:
+        raise ProLabError(
+            f"TEST.BACKGROUND_THRESHOLD is {cfg.TEST.BACKGROUND_THRESHOLD}: give 0 (off) or a "
+            "number up to 1, such as 0.107"
+        )
     if not 0 <= cfg.SOLVER.EMA_DECAY < 1:
         raise ProLabError(
             f"SOLVER.EMA_DECAY is {cfg.SOLVER.EMA_DECAY}: give 0 (off) or a share below 1, such as "
@@ -168,7 +173,7 @@ def _first_line(error: Exception) -> str:
 
 
 def resolve_datasets(cfg: CfgNode, training: bool = True) -> None:
-    """Registers DATASETS.FOLDER, if set, and checks all data sets against the label space.
+    """Registers DATASETS.FOLDER, if set, and checks the data sets used against the label space.
 
     Also lists what is evaluated: the first evaluation may be hours away.
 
@@ -185,13 +190,17 @@ def resolve_datasets(cfg: CfgNode, training: bool = True) -> None:
             "(tools/build_label_space.py makes it)"
         )
     label_space = LabelSpace.load(cfg.MODEL.PROLAB.LABEL_SPACE)
-    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+    background = cfg.TEST.BACKGROUND_THRESHOLD > 0
+    trained = cfg.DATASETS.TRAIN if training else ()
+    used = [(name, False) for name in trained] + [(name, True) for name in cfg.DATASETS.TEST]
+    for name, evaluated in used:
         if name not in DatasetCatalog:
             raise ProLabError(
                 f"data set {name} is not known: known names come from Detectron2 and prolab_d2; "
                 "for your own images use --dataset FOLDER"
             )
-        check_categories(MetadataCatalog.get(name), label_space)
+        metadata = MetadataCatalog.get(name)
+        check_categories(metadata, label_space, background=evaluated and background)
     for name in cfg.DATASETS.TEST:
         _check_masks(name)
 

@@ -43,21 +43,27 @@ class PropertyEvaluator(DatasetEvaluator):
         label_space: LabelSpace,
         distributed: bool = True,
         output_dir: str | None = None,
+        *,
+        background: bool = False,
     ) -> None:
         """
         Args:
             dataset_name: a data set of Detectron2's catalog with the categories of `label_space`.
             output_dir: gets property_metrics.json.
+            background: the data set has one more category before them, whose pixels may have any
+                property; they are left out.
         Raises:
             ProLabError: the data set has another number of categories.
         """
         self._ground_truth = GroundTruth(dataset_name)
-        if len(self._ground_truth.categories) != label_space.num_categories:
+        number = len(self._ground_truth.categories) - background
+        if number != label_space.num_categories:
             raise ProLabError(
-                f"data set {dataset_name!r} has {len(self._ground_truth.categories)} categories, "
+                f"data set {dataset_name!r} has {number} categories, "
                 f"the label space {label_space.num_categories}: evaluate with the label space of "
                 "the data set"
             )
+        self._first = int(background)  # id of the first category of the label space
         self._dataset_name = dataset_name
         self._label_space = label_space
         self._signatures = torch.tensor(label_space.signatures, dtype=torch.bool)
@@ -80,9 +86,11 @@ class PropertyEvaluator(DatasetEvaluator):
             mask = self._ground_truth.read(record, size)
             labels = sample_at_cell_centres(mask, tuple(activations.shape[-2:]))
             labels = torch.from_numpy(labels.astype(np.int64)).to(activations.device)
-            valid = labels != self._ground_truth.ignore_label
+            valid = (labels != self._ground_truth.ignore_label) & (labels >= self._first)
             self._histograms += property_histograms(
-                activations[:, valid], labels[valid], self._signatures.to(activations.device)
+                activations[:, valid],
+                labels[valid] - self._first,
+                self._signatures.to(activations.device),
             )
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:

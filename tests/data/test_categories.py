@@ -121,3 +121,19 @@ def test_categories_must_be_those_of_the_label_space_in_the_same_order() -> None
         check_categories(metadata, SimpleNamespace(categories=("road", "sign symbol", "sky")))
     with pytest.raises(ProLabError, match="no stuff_classes"):
         check_categories(Metadata(name="boxes"), SimpleNamespace(categories=("road",)))
+
+
+def test_a_background_is_expected_in_front_only_where_one_is_evaluated() -> None:
+    space = SimpleNamespace(categories=("road", "sky"))
+    with_background = Metadata(name="mine21", stuff_classes=["Background", "road", "sky"])
+    check_categories(with_background, space, background=True)
+    with pytest.raises(ProLabError, match="mine21 has a category 'background'.* set it"):
+        check_categories(with_background, space)
+    without = Metadata(name="mine20", stuff_classes=["road", "sky"])
+    with pytest.raises(ProLabError, match="mine20 has no category 'background'.* set it to 0"):
+        check_categories(without, space, background=True)
+    other = Metadata(name="mine21b", stuff_classes=["background", "road", "tree"])
+    with pytest.raises(ProLabError, match="category 2 is 'tree' in data set mine21b and 'sky'"):
+        check_categories(other, space, background=True)
+    learnt = SimpleNamespace(categories=("background", "road", "sky"))
+    check_categories(with_background, learnt)

@@ -22,7 +22,6 @@ from prolab_d2.modeling.inference import (
     WindowOptions,
     category_labels,
     category_score_maps,
-    insert_background,
     predict_maps,
 )
 from prolab_d2.modeling.property_space import PropertySpace
@@ -38,6 +37,8 @@ SCORE_RTOL = 1e-4
 # Two best categories that are closer than the noise of float32 may change places.
 TIE = 1e-5
 MAX_TIES = 1e-3
+# Of TEST.BACKGROUND_THRESHOLD.
+PUBLISHED_THRESHOLD = 0.107
 
 
 class TinyNetwork:
@@ -165,8 +166,11 @@ def check_background(case: Case) -> None:
     probabilities = scores.softmax(dim=1)
     if "voc21/probabilities_20" in arrays:
         assert_close(probabilities, arrays["voc21/probabilities_20"], rtol=SCORE_RTOL, what="voc21")
-    with_background = insert_background(probabilities)
-    labels = with_background.argmax(dim=1)[0]
+    view = View(maps.weighted(network.space.category_weights))
+    with_background = augmented_probabilities([view], expected.shape, PUBLISHED_THRESHOLD)
+    assert_close(with_background[:, 1:], probabilities, rtol=1e-6, what="voc21, categories")
+    labels = augmented_labels([view], expected.shape, PUBLISHED_THRESHOLD)[0]
+    assert torch.equal(labels, with_background.argmax(dim=1)[0])
     assert_same_labels(labels, expected, with_background, "voc21 with background")
     fraction = case.meta["voc21"]["background_fraction"]
     assert float((labels == 0).float().mean()) == pytest.approx(fraction, abs=1e-3)

@@ -16,8 +16,10 @@ from prolab_d2.colors import distinct_colors
 from prolab_d2.data.reading import default_ignore_label, stuff_classes
 from prolab_d2.errors import ProLabError
 
-__all__ = ["Categories", "check_categories", "read_categories"]
+__all__ = ["BACKGROUND", "Categories", "check_categories", "read_categories"]
 
+# The category before those of the label space, where a background is evaluated.
+BACKGROUND = "background"
 FILE_NAMES = ("categories.txt", "categories.json")
 _COLOR = re.compile(r"^#?([0-9a-fA-F]{6})$")
 _NUMBERED = re.compile(r"^\d+\s*[:;,.\t]\s*\S")
@@ -223,19 +225,36 @@ def _colors(given: list[Any], names: list[str], path: Path) -> tuple[tuple[int, 
     return tuple(colors)
 
 
-def check_categories(metadata: Any, label_space: _HasCategories) -> None:
+def check_categories(
+    metadata: Any, label_space: _HasCategories, *, background: bool = False
+) -> None:
     """Makes sure that the categories of a data set are those of a label space, in this order.
 
     Upper and lower case and the number of spaces do not matter.
 
     Args:
         metadata: Detectron2 metadata with `stuff_classes`.
+        background: the data set has a category "background" before them.
     Raises:
         ProLabError: they differ (the first difference is named), or the data set has none.
     """
     name, names = metadata.get("name", ""), stuff_classes(metadata)
     expected = label_space.categories
-    for index, (ours, theirs) in enumerate(zip(names, expected, strict=False)):
+    has_background = names[0].lower() == BACKGROUND and expected[0].lower() != BACKGROUND
+    if has_background != background:
+        cure = (
+            "set it to 0, or evaluate on a data set that has one"
+            if background
+            else "set it (0.107 is the published value), or use the label space of this data set"
+        )
+        raise ProLabError(
+            f"data set {name} has {'a' if has_background else 'no'} category {BACKGROUND!r} in "
+            "front of those of the label space, and TEST.BACKGROUND_THRESHOLD is "
+            f"{'' if background else 'not '}set: {cure}"
+        )
+    names = names[background:]
+    pairs = zip(names, expected, strict=False)
+    for index, (ours, theirs) in enumerate(pairs, start=int(background)):
         if ours.lower().split() != theirs.lower().split():
             raise ProLabError(
                 f"category {index} is {ours!r} in data set {name} and {theirs!r} in the label "
