@@ -95,7 +95,7 @@ def _scores(model: PropertySegmentor, size: tuple[int, int]) -> Tensor:
             f"this network does not take images of {size[0]} x {size[1]} pixels ({reason}): give "
             "another --size"
         ) from error
-    if model.supervision == "category":
+    if not model.has_properties:
         return logits
     return model.property_space.category_scores(logits)
 

@@ -30,11 +30,16 @@ def _add_model(cfg: CfgNode) -> None:
     prolab.LABEL_SPACE = ""
     # "property": property activations and their loss (the method).
     # "category": one-hot labels and cross-entropy with the same network (the baseline).
+    # "text": the pixel embedding is compared with one text embedding per category, the mean of its
+    # sentences', and learns by cross-entropy: a baseline without properties that, like them, can
+    # be given other categories at test time.
     prolab.SUPERVISION = "property"
     # "cosine_sigmoid": activations are sigmoid(logits / TEMPERATURE). "cosine": the logits.
     prolab.SIMILARITY = "cosine_sigmoid"
     # Divides the logits before the sigmoid; unused with "cosine".
     prolab.TEMPERATURE = 0.04
+    # Divides the cosine similarities before the softmax, with "text" supervision.
+    prolab.TEXT_TEMPERATURE = 0.07
     # Divide each pixel embedding by its length before it meets the bank.
     prolab.NORMALIZE_EMBEDDING = False
     # "cosine", "bce" or "mse".
@@ -191,6 +196,10 @@ def _add_solver_and_test(cfg: CfgNode) -> None:
     # "labels": (H, W) category ids, resized and decided in bands. "scores": Detectron2's contract,
     # (N, H, W) scores under "sem_seg". Both decide alike.
     cfg.TEST.OUTPUT = "labels"
+    # Above 0: answers have a background with the id 0 in front of the categories of the label
+    # space, which wins where no category has at least half this probability (softmax of the
+    # scores). 0.107 is the published value for the 21 labels of Pascal VOC; 0 switches it off.
+    cfg.TEST.BACKGROUND_THRESHOLD = 0.0
     # Also evaluate every property (IoU and average precision).
     cfg.TEST.PROPERTIES = False
     # The metric whose best value decides which checkpoint is model_best.pth.

@@ -36,12 +36,12 @@ __all__ = ["Prediction", "require_properties"]
 def require_properties(property_space: PropertySpace | None) -> PropertySpace:
     """
     Raises:
-        ProLabError: there is none, because the model has category supervision.
+        ProLabError: there is none, because the model is a baseline without properties.
     """
     if property_space is None:
         raise ProLabError(
-            "this checkpoint has no properties to explain with, MODEL.PROLAB.SUPERVISION is "
-            "'category': use a checkpoint trained with SUPERVISION property"
+            "this checkpoint has no properties to explain with: use one that was trained with "
+            "MODEL.PROLAB.SUPERVISION property"
         )
     return property_space
 
@@ -53,7 +53,7 @@ class Prediction:
         image: (H, W, 3) uint8 RGB, upright.
         labels: (H, W) int64 category ids.
         label_space: what ids and properties mean.
-        metadata: names and colours, as Detectron2's Visualizer reads them.
+        metadata: names and colours of the ids, as Detectron2's Visualizer reads them.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Prediction:
         """
         Args:
             logits: low-resolution property logits (1, K, h, w), unused without `property_space`.
-            property_space: None for a model with category supervision, which has no properties.
+            property_space: None for a model without properties.
         """
         self.image = image
         self.labels = labels
@@ -79,7 +79,13 @@ class Prediction:
 
     @property
     def categories(self) -> tuple[str, ...]:
-        return self.label_space.categories
+        """What the ids of `labels` mean: the label space's, after a background if any."""
+        return tuple(self.metadata.stuff_classes)
+
+    @cached_property
+    def _label_space_ids(self) -> np.ndarray:
+        """(H, W) `labels` as indices of the label space, -1 for background."""
+        return self.labels - (len(self.categories) - self.label_space.num_categories)
 
     @property
     def has_properties(self) -> bool:
@@ -111,8 +117,8 @@ class Prediction:
             category: name or index; None for the pixel's label.
             top: how many unexpected properties and other categories are listed at most.
         Raises:
-            ProLabError: a pixel outside the image, an unknown category, or a model with category
-                supervision.
+            ProLabError: a pixel outside the image, an unknown category, or a model without
+                properties.
         """
         return self.explain_region(self.pixel(x, y), category, top)
 
@@ -126,7 +132,8 @@ class Prediction:
             category: name or index; None for the label of most of its pixels.
             top: how many unexpected properties and other categories are listed at most.
         Raises:
-            ProLabError: no such region or category, or a model with category supervision.
+            ProLabError: no such region or category, no category for a region of mostly background,
+                or a model without properties.
         """
         region = check_mask(region, self.labels.shape)
         chosen = self._label_of(region) if category is None else category
@@ -170,7 +177,9 @@ class Prediction:
     def category_activations(self) -> np.ndarray:
         """(N, K) float64: `mean_activations` of the pixels of every category, NaN without any."""
         with torch.inference_mode():
-            return region_means(self._unit_maps, self.labels, self.label_space.num_categories)
+            return region_means(
+                self._unit_maps, self._label_space_ids, self.label_space.num_categories
+            )
 
     def pixel(self, x: int, y: int) -> np.ndarray:
         """(H, W) bool: the region of one pixel, column x and row y."""
@@ -191,17 +200,24 @@ class Prediction:
             ProLabError: an unknown category, or one that is not found in this image.
         """
         index = category_index(self.label_space, category)
-        region = self.labels == index
+        region = self._label_space_ids == index
         if not region.any():
             found = ", ".join(self.categories[i] for i in np.unique(self.labels)[:12])
             raise ProLabError(
-                f"no pixel of the image is labelled {self.categories[index]}: use one of the "
-                f"categories found in it, {found}"
+                f"no pixel of the image is labelled {self.label_space.categories[index]}: use one "
+                f"of the categories found in it, {found}"
             )
         return region
 
     def _label_of(self, region: np.ndarray) -> int:
-        return int(np.bincount(self.labels[region]).argmax())
+        """Index in the label space of the label of most pixels of a region."""
+        category = int(np.bincount(self._label_space_ids[region] + 1).argmax()) - 1
+        if category < 0:
+            raise ProLabError(
+                "most of the region is background, which has no properties: name the category "
+                "whose evidence there you want to see"
+            )
+        return category
 
     def draw(
         self, *, alpha: float = 0.55, legend: bool = True, fit_screen: bool = True

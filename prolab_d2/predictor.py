@@ -53,14 +53,15 @@ class Predictor:
         Args:
             model: is switched to evaluation.
             cfg: its config, for the size and colour order of the input.
-            colors: N triples of 0 to 255 to draw with; None for those of the data sets that the
-                config names, or distinct ones.
+            colors: N triples of 0 to 255 to draw with (a background is black); None for those of
+                the data sets that the config names, or distinct ones.
         """
         self.model = model.eval()
         self.label_space = model.label_space
-        self.metadata = _metadata(cfg, model.label_space, colors)
-        is_property = model.supervision == "property"
-        self._property_space = model.property_space if is_property else None
+        if colors is not None and model.background_threshold > 0:
+            colors = [(0, 0, 0), *colors]
+        self.metadata = _metadata(cfg, model.categories, colors)
+        self._property_space = model.property_space if model.has_properties else None
         self._format = cfg.INPUT.FORMAT
         self._augmentations = T.AugmentationList(
             build_augmentations(cfg, False, model.ignore_label)
@@ -143,7 +144,7 @@ class Predictor:
         return convert_PIL_to_numpy(Image.fromarray(rgb), self._format)
 
     def require_properties(self) -> None:
-        """Raises a `ProLabError` if the model has category supervision: it explains nothing."""
+        """Raises a `ProLabError` if the model has no properties: it explains nothing."""
         require_properties(self._property_space)
 
 
@@ -198,13 +199,13 @@ def _load_weights(model: PropertySegmentor, checkpoint: Checkpoint) -> None:
 
 
 def _metadata(
-    cfg: CfgNode, label_space: LabelSpace, colors: Sequence[Sequence[int]] | None
+    cfg: CfgNode, categories: Sequence[str], colors: Sequence[Sequence[int]] | None
 ) -> Metadata:
-    """Names of the label space with these colours, or those of the data set if known here."""
-    if colors is not None and len(colors) == label_space.num_categories:
-        return label_metadata(label_space.categories, colors)
+    """Names of the categories with these colours, or those of the data set if known here."""
+    if colors is not None and len(colors) == len(categories):
+        return label_metadata(categories, colors)
     for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
         known = MetadataCatalog.get(name) if name in MetadataCatalog else None
-        if known is not None and len(known.get("stuff_colors", ())) == label_space.num_categories:
-            return label_metadata(label_space.categories, known.stuff_colors)
-    return label_metadata(label_space.categories)
+        if known is not None and len(known.get("stuff_colors", ())) == len(categories):
+            return label_metadata(categories, known.stuff_colors)
+    return label_metadata(categories)

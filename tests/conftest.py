@@ -63,6 +63,34 @@ def tiny_label_space_folder(
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_described_space(tiny_label_space: LabelSpace) -> LabelSpace:
+    """`tiny_label_space` with two or three sentences a category and their embeddings."""
+    counts = [2, 3, 2, 3, 2]
+    descriptions = {
+        name: [f"{name}, sentence {i}" for i in range(count)]
+        for name, count in zip(TINY_CATEGORIES, counts, strict=True)
+    }
+    return LabelSpace.from_arrays(
+        TINY_CATEGORIES,
+        tiny_label_space.bank,
+        tiny_label_space.signatures,
+        TINY_NAMES,
+        descriptions,
+        embeddings=np.random.default_rng(1).normal(size=(sum(counts), 16)),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_described_space_folder(
+    tiny_described_space: LabelSpace, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """`tiny_described_space` on disk."""
+    folder = tmp_path_factory.mktemp("label_spaces") / "described"
+    tiny_described_space.save(folder)
+    return folder
+
+
 def make_tiny_cfg(label_space: Path, output: Path) -> CfgNode:
     """A config of a network that trains and predicts in milliseconds on a CPU."""
     from detectron2.config import get_cfg

@@ -213,10 +213,25 @@ def test_grey_and_transparent_images_are_read(predictor: Predictor, image: np.nd
         assert predictor(Image.fromarray(image).convert(mode)).labels.shape == (64, 80)
 
 
-def test_category_supervision_gives_labels_but_explains_nothing(
-    category_predictor: Predictor, image: np.ndarray
+@pytest.fixture(scope="module")
+def text_checkpoint(
+    tiny_described_space_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """With text supervision, untrained."""
+    folder = tmp_path_factory.mktemp("text")
+    cfg = make_tiny_cfg(tiny_described_space_folder, folder)
+    cfg.MODEL.PROLAB.SUPERVISION = "text"
+    return save_tiny_checkpoint(cfg, folder)
+
+
+@pytest.mark.parametrize("supervision", ["category", "text"])
+def test_baselines_give_labels_but_explain_nothing(
+    category_predictor: Predictor, text_checkpoint: Path, image: np.ndarray, supervision: str
 ) -> None:
+    if supervision == "text":
+        category_predictor = Predictor.from_checkpoint(text_checkpoint, "cpu")
     prediction = category_predictor(image)
+    assert len(np.unique(prediction.labels)) > 1
     assert prediction.labels.shape == (64, 80)
     assert not prediction.has_properties
     prediction.draw()
@@ -228,6 +243,55 @@ def test_category_supervision_gives_labels_but_explains_nothing(
     ):
         with pytest.raises(ProLabError, match="no properties to explain with"):
             ask()
+
+
+def test_text_supervision_takes_other_categories_without_training(
+    text_checkpoint: Path, tiny_described_space: LabelSpace, image: np.ndarray, tmp_path: Path
+) -> None:
+    """The same categories in another order, and one that lies beside none of them."""
+    before = Predictor.from_checkpoint(text_checkpoint, "cpu")(image).labels
+    order = ["car", "sky", "sign symbol", "meadow", "fence"]
+    other = tiny_described_space.subset(order)
+    away = -other.category_embeddings.mean(axis=0, keepdims=True)
+    LabelSpace.from_arrays(
+        [*order, "new"],
+        other.bank,
+        np.concatenate([other.signatures, other.signatures[:1]]),
+        descriptions={**other.descriptions, "new": ["unlike the others"]},
+        embeddings=np.concatenate([other.embeddings, away]),
+    ).save(tmp_path / "other")
+    overrides = ["MODEL.PROLAB.LABEL_SPACE", str(tmp_path / "other")]
+    overrides += ["MODEL.PROLAB.ALLOW_OTHER_LABEL_SPACE", "True"]
+    prediction = Predictor.from_checkpoint(text_checkpoint, "cpu", overrides)(image)
+    assert prediction.categories == (*order, "new")
+    places = np.array([order.index(name) for name in tiny_described_space.categories])
+    trained = prediction.labels < 5
+    assert trained.any() and (prediction.labels[trained] == places[before][trained]).all()
+
+
+def test_a_background_comes_before_the_categories(
+    tiny_checkpoint: Path, predictor: Predictor, image: np.ndarray
+) -> None:
+    # Of five categories, the best has a probability of little more than a fifth.
+    overrides = ["TEST.BACKGROUND_THRESHOLD", "0.46"]
+    prediction = Predictor.from_checkpoint(tiny_checkpoint, "cpu", overrides)(image)
+    plain = predictor(image)
+    assert prediction.categories == ("background", *plain.categories)
+    is_background = prediction.labels == 0
+    assert is_background.any() and not is_background.all()
+    assert (prediction.labels == plain.labels + 1)[~is_background].all()
+    prediction.draw()
+    y, x = np.argwhere(~is_background)[0]
+    assert prediction.explain(x, y).category == plain.explain(x, y).category
+    y, x = np.argwhere(is_background)[0]
+    with pytest.raises(ProLabError, match="background, which has no properties: name"):
+        prediction.explain(x, y)
+    assert prediction.explain(x, y, "car").category == "car"
+    name = prediction.categories[int(prediction.labels.max())]
+    assert (prediction.pixels_of(name) == (prediction.labels == prediction.labels.max())).all()
+    index = prediction.label_space.categories.index(name)
+    expected = prediction.mean_activations(prediction.pixels_of(name))
+    np.testing.assert_allclose(prediction.category_activations[index], expected, atol=1e-9)
 
 
 def test_overrides_change_the_config_of_the_checkpoint(

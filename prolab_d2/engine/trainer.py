@@ -119,7 +119,12 @@ class Trainer(DefaultTrainer):
         evaluators = [SemSegEvaluator(dataset_name, output_dir=folder)]
         if cfg.TEST.PROPERTIES and cfg.MODEL.PROLAB.SUPERVISION == "property":
             label_space = LabelSpace.load(cfg.MODEL.PROLAB.LABEL_SPACE)
-            evaluators.append(PropertyEvaluator(dataset_name, label_space, output_dir=folder))
+            background = cfg.TEST.BACKGROUND_THRESHOLD > 0
+            evaluators.append(
+                PropertyEvaluator(
+                    dataset_name, label_space, output_dir=folder, background=background
+                )
+            )
         return DatasetEvaluators(evaluators)
 
     @classmethod
@@ -132,9 +137,7 @@ class Trainer(DefaultTrainer):
         """As Detectron2's, with the property activations that TEST.PROPERTIES evaluates."""
         segmentor = getattr(model, "module", model)
         before = segmentor.output_properties
-        segmentor.output_properties = before or (
-            cfg.TEST.PROPERTIES and segmentor.supervision == "property"
-        )
+        segmentor.output_properties = before or (cfg.TEST.PROPERTIES and segmentor.has_properties)
         try:
             return super().test(cfg, model, evaluators)
         finally:

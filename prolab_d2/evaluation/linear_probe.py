@@ -29,7 +29,7 @@ class Samples:
 
     Attributes:
         features: (P, C) of the decode head.
-        activations: (P, K) of the properties; None with category supervision.
+        activations: (P, K) of the properties; None where it has none.
         answers: (P,) the model's own categories.
         labels: (P,) the true ones.
     """
@@ -98,8 +98,9 @@ def _pixels(
     def at(maps: Tensor) -> Tensor:
         return maps[0, :, y, x].T.float()
 
-    if model.supervision == "category":
-        return at(features), None, at(model.projection(features)).argmax(1), kept
+    if not model.has_properties:
+        logits = model._category_logits(features, model.projection)
+        return at(features), None, at(logits).argmax(1), kept
     space = model.property_space
     logits = space.logits_from_features(features, model.projection.weight, model.projection.bias)
     answers = at(space.category_scores(logits)).argmax(1)

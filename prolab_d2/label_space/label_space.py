@@ -228,6 +228,27 @@ class LabelSpace:
         return np.repeat(np.arange(self.num_categories), counts)
 
     @cached_property
+    def category_embeddings(self) -> np.ndarray:
+        """(N, D) float32, of length 1: the mean of the unit embeddings of a category's sentences.
+
+        Raises:
+            ProLabError: the label space holds no embeddings, or a category has no sentence.
+        """
+        counts = np.bincount(self.category_of_description, minlength=self.num_categories)
+        if self.embeddings is None or not counts.all():
+            lacking = "embeddings of its sentences"
+            if self.embeddings is not None:
+                lacking = f"sentence about {self.categories[int(counts.argmin())]!r}"
+            raise ProLabError(
+                f"the label space has no {lacking}, from which the embedding of a category is "
+                "made: build it with tools/build_label_space.py from descriptions of all categories"
+            )
+        sentences = self.embeddings.astype(np.float32)
+        sentences /= np.linalg.norm(sentences, axis=1, keepdims=True).clip(1e-12)
+        sums = np.add.reduceat(sentences, np.cumsum(counts) - counts)
+        return _read_only(sums / np.linalg.norm(sums, axis=1, keepdims=True).clip(1e-12))
+
+    @cached_property
     def hash(self) -> str:
         """SHA-256 of the content: everything but the provenance."""
         document, arrays, _ = self._data()

@@ -18,6 +18,7 @@ from detectron2.modeling.backbone import Backbone
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
+from prolab_d2.data.datasets.categories import BACKGROUND
 from prolab_d2.data.reading import default_ignore_label
 from prolab_d2.errors import ProLabError
 from prolab_d2.label_space import LabelSpace
@@ -37,20 +38,22 @@ from prolab_d2.modeling.inference import (
 )
 from prolab_d2.modeling.losses import LOSS_KINDS
 from prolab_d2.modeling.property_space import UNLABELLED, PropertySpace, mean_over_ranks
+from prolab_d2.modeling.text_space import TextSpace
 
 __all__ = ["PropertySegmentor"]
 
-SUPERVISIONS = ("property", "category")
+SUPERVISIONS = ("property", "category", "text")
 OUTPUTS = ("labels", "scores")
 
 
 @META_ARCH_REGISTRY.register()
 class PropertySegmentor(nn.Module):
-    """Semantic segmentation by property activations (ProLab, section 3), or its one-hot baseline.
+    """Semantic segmentation by property activations (ProLab, section 3), or one of two baselines.
 
     With `supervision="property"` a 1x1 projection turns the features of the decode head into pixel
     embeddings and the `PropertySpace` turns these into activations, scores and a loss. With
-    `supervision="category"` the same projection gives N logits and the loss is cross-entropy.
+    `supervision="category"` the same projection gives N logits and the loss is cross-entropy. With
+    `supervision="text"` the `TextSpace` turns pixel embeddings into N logits, with the same loss.
     """
 
     @configurable
@@ -61,6 +64,7 @@ class PropertySegmentor(nn.Module):
         decode_head: DecodeHead,
         label_space: LabelSpace,
         property_space: PropertySpace,
+        text_temperature: float = 0.07,
         aux_head: DecodeHead | None = None,
         supervision: str = "property",
         loss: str = "cosine",
@@ -73,6 +77,7 @@ class PropertySegmentor(nn.Module):
         pixel_std: Sequence[float] = (1.0, 1.0, 1.0),
         window: WindowOptions | None = None,
         output: str = "labels",
+        background_threshold: float = 0.0,
         category_warmup: bool = False,
     ) -> None:
         """
@@ -81,7 +86,8 @@ class PropertySegmentor(nn.Module):
             decode_head: gives features (B, C, h, w).
             label_space: names; the numbers come from `property_space`.
             aux_head: a second head with a loss of its own; it takes no part in inference.
-            supervision: "property" or "category".
+            text_temperature: divides the cosine similarities (text supervision).
+            supervision: "property", "category" or "text".
             loss: "cosine", "bce" or "mse" (property supervision).
             unlabelled: "ignore" or "count" (property supervision).
             ignore_label: id of pixels without a label, outside [0, N).
@@ -89,10 +95,13 @@ class PropertySegmentor(nn.Module):
             pixel_mean, pixel_std: per channel, in the units (0 to 255) and order of the input.
             window: sliding windows at inference; the whole image at once without.
             output: "labels" or "scores", see `forward`.
+            background_threshold: above 0, answers have a background category in front of those of
+                the label space; it wins where no category has at least half this probability.
             category_warmup: have projections to category logits besides those to embeddings
                 (property supervision); `in_category_warmup` says which of them learn.
         Raises:
-            ProLabError: an option is none of its values.
+            ProLabError: an option is none of its values, or text supervision meets a label space
+                without embeddings of its sentences.
         """
         super().__init__()
         for key, value, allowed in (
@@ -115,15 +124,19 @@ class PropertySegmentor(nn.Module):
         self.aux_loss_weight = aux_loss_weight
         self.window = window
         self.output = output
+        self.background_threshold = background_threshold
         self.output_properties = False
         self.output_unit_activations = False
 
-        is_property = supervision == "property"
-        width = label_space.embedding_dim if is_property else label_space.num_categories
+        self.text_space = None
+        if supervision == "text":
+            self.text_space = TextSpace(label_space.category_embeddings, text_temperature)
+        one_hot = supervision == "category"
+        width = label_space.num_categories if one_hot else label_space.embedding_dim
         self.dropout = nn.Dropout2d(dropout)
         self.projection = _projection(decode_head.out_channels, width)
         self.aux_projection = _projection(aux_head.out_channels, width) if aux_head else None
-        self.has_category_warmup = category_warmup and is_property
+        self.has_category_warmup = category_warmup and self.has_properties
         self.in_category_warmup = False
         self.category_projection = self.aux_category_projection = None
         if self.has_category_warmup:
@@ -155,6 +168,7 @@ class PropertySegmentor(nn.Module):
                 temperature=prolab.TEMPERATURE,
                 normalize_embedding=prolab.NORMALIZE_EMBEDDING,
             ),
+            "text_temperature": prolab.TEXT_TEMPERATURE,
             "supervision": prolab.SUPERVISION,
             "loss": prolab.LOSS,
             "unlabelled": prolab.UNLABELLED,
@@ -170,12 +184,24 @@ class PropertySegmentor(nn.Module):
             if window.ENABLED
             else None,
             "output": cfg.TEST.OUTPUT,
+            "background_threshold": cfg.TEST.BACKGROUND_THRESHOLD,
             "category_warmup": prolab.CATEGORY_WARMUP_ITERS > 0,
         }
 
     @property
     def device(self) -> torch.device:
         return self.pixel_mean.device
+
+    @property
+    def has_properties(self) -> bool:
+        """Whether answers come from property activations; the baselines have category logits."""
+        return self.supervision == "property"
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """What the ids of the answers mean: the label space's, after a background if any."""
+        names = self.label_space.categories
+        return (BACKGROUND, *names) if self.background_threshold > 0 else names
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
         """
@@ -186,11 +212,12 @@ class PropertySegmentor(nn.Module):
                 list of dicts with an "image" and "flip" (it is the mirror image): labels and
                 scores then come from the mean probabilities of these views.
         Returns:
-            In training {"loss_property" or "loss_category": scalar, "loss_aux": scalar}. Else per
-            image a dict with "labels" (height, width) int64 or "sem_seg" (N, height, width)
-            float32, scores or with views probabilities; on request "properties" (K, h, w),
-            activations, and "unit_activations" (K, h, w), the activations over their length, both
-            covering the resized image.
+            In training {"loss_property", "loss_category" or "loss_text": scalar, "loss_aux":
+            scalar}. Else per image a dict with "labels" (height, width) int64 or "sem_seg" (N,
+            height, width) float32, scores, or probabilities with views; with a background (N + 1,
+            height, width) probabilities, 0 is the background and category c is c + 1; on request
+            "properties" (K, h, w), activations, and "unit_activations" (K, h, w), the activations
+            over their length, both covering the resized image.
         """
         if self.training:
             return self._losses(batched_inputs)
@@ -211,9 +238,9 @@ class PropertySegmentor(nn.Module):
         images = self._batch([self._normalise(one["image"]) for one in batched_inputs])
         labels = self._labels([one["sem_seg"] for one in batched_inputs], images.tensor.shape[-2:])
         features = self.backbone(images.tensor)
-        category = self.supervision == "category" or self.in_category_warmup
+        kind = "category" if self.in_category_warmup else self.supervision
         losses = {
-            f"loss_{'category' if category else 'property'}": self.loss_weight
+            f"loss_{kind}": self.loss_weight
             * self._head_loss(
                 self.decode_head(features), self.projection, self.category_projection, labels
             )
@@ -239,7 +266,7 @@ class PropertySegmentor(nn.Module):
         labels: Tensor,
     ) -> Tensor:
         features = self.dropout(features)
-        if self.supervision == "category":
+        if not self.has_properties:
             return self._category_loss(features, projection, labels)
         if self.in_category_warmup:
             loss, idle = self._category_loss(features, category_projection, labels), projection
@@ -262,7 +289,7 @@ class PropertySegmentor(nn.Module):
 
     def _category_loss(self, features: Tensor, projection: nn.Conv2d, labels: Tensor) -> Tensor:
         logits = F.interpolate(
-            _category_logits(features, projection),
+            self._category_logits(features, projection),
             labels.shape[-2:],
             mode="bilinear",
             align_corners=False,
@@ -272,11 +299,17 @@ class PropertySegmentor(nn.Module):
         pixels = mean_over_ranks(pixels, training=total.requires_grad)
         return total / torch.where(pixels > 0, pixels, 1)
 
+    def _category_logits(self, features: Tensor, projection: nn.Conv2d) -> Tensor:
+        """(B, N, h, w) of a baseline, in float32 as the property logits are."""
+        with torch.autocast(features.device.type, enabled=False):
+            projected = projection(features.float())
+        return projected if self.text_space is None else self.text_space.logits(projected)
+
     def _logits(self, images: Tensor) -> Tensor:
-        """(B, K, h, w) property logits, or (B, N, h, w) category logits of the baseline."""
+        """(B, K, h, w) property logits, or (B, N, h, w) category logits of a baseline."""
         features = self.decode_head(self.backbone(images))
-        if self.supervision == "category":
-            return _category_logits(features, self.projection)
+        if not self.has_properties:
+            return self._category_logits(features, self.projection)
         return self.property_space.logits_from_features(
             features, self.projection.weight, self.projection.bias
         )
@@ -288,8 +321,8 @@ class PropertySegmentor(nn.Module):
         Args:
             image: (3, H, W), as `forward` takes it.
         Returns:
-            Maps (1, K, h, w) of property logits, or (1, N, h, w) of category logits with category
-            supervision: of the whole image, or one for each sliding window.
+            Maps (1, K, h, w) of property logits, or (1, N, h, w) of category logits without
+            properties: of the whole image, or one for each sliding window.
         """
         image = self._normalise(image)
         return predict_maps(
@@ -302,6 +335,8 @@ class PropertySegmentor(nn.Module):
 
     def predict_labels(self, logits: Maps, size: tuple[int, int]) -> Tensor:
         """(height, width) int64 labels from what `predict_logits` returned, at any size."""
+        if self.background_threshold > 0:
+            return augmented_labels([self._view(logits)], size, self.background_threshold)[0]
         maps, weights = self._scores(logits)
         return category_labels(maps, size, weights)[0]
 
@@ -309,22 +344,22 @@ class PropertySegmentor(nn.Module):
         self, views: Sequence[dict[str, Any]], size: tuple[int, int]
     ) -> Tensor:
         """(height, width) int64 labels from several views, see `forward`."""
-        return augmented_labels(self._predict_views(views), size)[0]
+        return augmented_labels(self._predict_views(views), size, self.background_threshold)[0]
 
     def _predict_views(self, views: Sequence[dict[str, Any]]) -> list[View]:
-        answers = []
-        for view in views:
-            maps, weights = self._scores(self.predict_logits(view["image"]))
-            # Weighted before the resize, which is linear: softmax needs all categories at once.
-            answers.append(View(maps if weights is None else maps.weighted(weights), view["flip"]))
-        return answers
+        return [self._view(self.predict_logits(view["image"]), view["flip"]) for view in views]
+
+    def _view(self, logits: Maps, flip: bool = False) -> View:
+        maps, weights = self._scores(logits)
+        # Weighted before the resize, which is linear: softmax needs all categories at once.
+        return View(maps if weights is None else maps.weighted(weights), flip)
 
     def _scores(self, logits: Maps) -> tuple[Maps, Tensor | None]:
         """Maps that are linear in the category scores, and the weights that turn them into these.
 
-        Unit activations are what windows average; category logits of the baseline need no weights.
+        Unit activations are what windows average; category logits of the baselines need no weights.
         """
-        if self.supervision == "category":
+        if not self.has_properties:
             return logits, None
         space = self.property_space
         return logits.map_values(space.unit_activations), space.category_weights
@@ -336,16 +371,17 @@ class PropertySegmentor(nn.Module):
         if wants_properties or not views:
             logits = self.predict_logits(image)
             maps, weights = self._scores(logits)
-            if self.output_unit_activations and self.supervision == "property":
+            if self.output_unit_activations and self.has_properties:
                 result["unit_activations"] = low_resolution_maps(maps)[0]
-            if self.output_properties and self.supervision == "property":
+            if self.output_properties and self.has_properties:
                 activations = logits.map_values(self.property_space.activations)
                 result["properties"] = low_resolution_maps(activations)[0]
         size = (one.get("height", image.shape[-2]), one.get("width", image.shape[-1]))
         labels = self.output == "labels"
-        if views:
+        if views or self.background_threshold > 0:
+            views = self._predict_views(views) if views else [self._view(logits)]
             answer = (augmented_labels if labels else augmented_probabilities)(
-                self._predict_views(views), size
+                views, size, self.background_threshold
             )
         else:
             answer = (category_labels if labels else category_score_maps)(maps, size, weights)
@@ -358,12 +394,6 @@ def _projection(channels: int, width: int) -> nn.Conv2d:
     nn.init.normal_(projection.weight, std=0.01)
     nn.init.zeros_(projection.bias)
     return projection
-
-
-def _category_logits(features: Tensor, projection: nn.Conv2d) -> Tensor:
-    """(B, N, h, w) of the baseline, in float32 as the property logits are."""
-    with torch.autocast(features.device.type, enabled=False):
-        return projection(features.float())
 
 
 def _per_channel(values: Sequence[float]) -> Tensor:

@@ -212,3 +212,30 @@ def test_names_of_other_scripts_survive(tmp_path: Path) -> None:
     space.save(tmp_path / "s")
     assert LabelSpace.load(tmp_path / "s").categories == tuple(names)
     assert "車" in (tmp_path / "s" / "label_space.json").read_text("utf-8"), "readable by people"
+
+
+def test_the_embedding_of_a_category_is_the_mean_direction_of_its_sentences() -> None:
+    descriptions = {"road": ["grey", "flat"], "sky": ["blue"]}
+    embeddings = np.array([[3.0, 0, 0], [0, 0.5, 0], [0, 0, 2]])
+    space = LabelSpace.from_arrays(
+        list(descriptions),
+        np.eye(3),
+        np.array([[1, 1, 0], [0, 0, 1]]),
+        descriptions=descriptions,
+        embeddings=embeddings,
+    )
+    half = 2**-0.5
+    np.testing.assert_allclose(space.category_embeddings, [[half, half, 0], [0, 0, 1]], atol=1e-6)
+    assert space.subset(["sky"]).category_embeddings.tolist() == [[0, 0, 1]]
+    bare = LabelSpace.from_arrays(list(descriptions), space.bank, space.signatures)
+    with pytest.raises(ProLabError, match="no embeddings of its sentences"):
+        _ = bare.category_embeddings
+    some = LabelSpace.from_arrays(
+        list(descriptions),
+        space.bank,
+        space.signatures,
+        descriptions={"road": ["grey"]},
+        embeddings=embeddings[:1],
+    )
+    with pytest.raises(ProLabError, match="no sentence about 'sky'"):
+        _ = some.category_embeddings

@@ -12,6 +12,16 @@ from detectron2.modeling import build_model
 
 from prolab_d2 import LabelSpace, ProLabError
 from prolab_d2.modeling import PropertySegmentor
+from tests.conftest import tiny_scene
+
+SUPERVISIONS = ["property", "category", "text"]
+
+
+@pytest.fixture
+def tiny_cfg(tiny_cfg: CfgNode, tiny_described_space_folder: Path) -> CfgNode:
+    """With a label space that text supervision can use, too."""
+    tiny_cfg.MODEL.PROLAB.LABEL_SPACE = str(tiny_described_space_folder)
+    return tiny_cfg
 
 
 def batch(size: tuple[int, int] = (48, 64), count: int = 2) -> list[dict]:
@@ -31,7 +41,7 @@ def build(cfg: CfgNode, *overrides: object) -> PropertySegmentor:
     return build_model(cfg)
 
 
-@pytest.mark.parametrize("supervision", ["property", "category"])
+@pytest.mark.parametrize("supervision", SUPERVISIONS)
 def test_every_parameter_learns(tiny_cfg: CfgNode, supervision: str) -> None:
     model = build(tiny_cfg, "MODEL.PROLAB.SUPERVISION", supervision).train()
     losses = model(batch())
@@ -94,7 +104,7 @@ def test_padding_has_no_label(tiny_cfg: CfgNode) -> None:
     )
 
 
-@pytest.mark.parametrize("supervision", ["property", "category"])
+@pytest.mark.parametrize("supervision", SUPERVISIONS)
 @pytest.mark.parametrize("windows", [False, True])
 def test_labels_are_the_argmax_of_the_scores(
     tiny_cfg: CfgNode, supervision: str, windows: bool
@@ -117,7 +127,7 @@ def test_labels_are_the_argmax_of_the_scores(
     assert len(labels.unique()) > 1
 
 
-@pytest.mark.parametrize("supervision", ["property", "category"])
+@pytest.mark.parametrize("supervision", SUPERVISIONS)
 def test_views_are_averaged_as_probabilities(tiny_cfg: CfgNode, supervision: str) -> None:
     model = build(tiny_cfg, "MODEL.PROLAB.SUPERVISION", supervision, "TEST.OUTPUT", "scores").eval()
     torch.nn.init.normal_(model.projection.weight)
@@ -140,6 +150,45 @@ def test_views_are_averaged_as_probabilities(tiny_cfg: CfgNode, supervision: str
     if supervision == "property":
         plain = model([one])[0]["properties"]
         assert torch.equal(answer["properties"], plain), "properties are those of the image itself"
+
+
+@pytest.mark.parametrize("views", [False, True])
+@pytest.mark.parametrize("windows", [False, True])
+@pytest.mark.parametrize("supervision", SUPERVISIONS)
+def test_background_wins_where_no_category_is_probable(
+    tiny_cfg: CfgNode, supervision: str, windows: bool, views: bool
+) -> None:
+    model = build(
+        tiny_cfg,
+        "MODEL.PROLAB.SUPERVISION", supervision,
+        "TEST.OUTPUT", "scores",
+        "TEST.SLIDING_WINDOW.ENABLED", windows,
+        "TEST.SLIDING_WINDOW.CROP_SIZE", [40, 48],
+        "TEST.SLIDING_WINDOW.STRIDE", [27, 30],
+    ).eval()  # fmt: skip
+    torch.nn.init.normal_(model.projection.weight)
+    one = {**batch((50, 70), 1)[0], "height": 75, "width": 91}
+    if views:
+        image = one["image"]
+        one["views"] = [{"image": image, "flip": False}, {"image": image.flip(2), "flip": True}]
+    plain = model([one])[0]["sem_seg"]
+    plain = plain if views else plain.softmax(0)
+    best, category = plain.max(0)
+    model.background_threshold = 2 * best.median().item()
+    assert model.categories == ("background", *model.label_space.categories)
+    scores = model([one])[0]["sem_seg"]
+    assert scores.shape == (6, 75, 91)
+    assert torch.allclose(scores[1:], plain, atol=1e-6)
+    model.output = "labels"
+    labels = model([one])[0]["labels"]
+    assert torch.equal(labels, scores.argmax(0))
+    clear = (best - best.median()).abs() > 1e-5
+    expected = torch.where(best < best.median(), 0, category + 1)
+    assert torch.equal(labels[clear], expected[clear])
+    assert 0.4 < (labels == 0).float().mean() < 0.6
+    if not views:
+        again = model.predict_labels(model.predict_logits(one["image"]), (75, 91))
+        assert torch.equal(again, labels)
 
 
 def test_scores_come_from_activations_and_signatures(tiny_cfg: CfgNode) -> None:
@@ -169,8 +218,57 @@ def test_another_label_space_takes_the_place_of_the_configured(
     assert np.array_equal(model.property_space.signatures.bool().numpy(), two.signatures)
 
 
+def test_text_supervision_compares_embeddings_with_the_categories_sentences(
+    tiny_cfg: CfgNode, tiny_described_space: LabelSpace
+) -> None:
+    options = ("MODEL.PROLAB.SUPERVISION", "text", "MODEL.PROLAB.TEXT_TEMPERATURE", 0.1)
+    model = build(tiny_cfg, *options, "TEST.OUTPUT", "scores", "MODEL.PROLAB.DROPOUT", 0.0).eval()
+    inputs = batch((64, 96))
+    images = model._batch([model._normalise(one["image"]) for one in inputs]).tensor
+    embedding = model.projection(model.decode_head(model.backbone(images)))
+    assert embedding.shape == (2, 16, 16, 24)
+    text = torch.tensor(tiny_described_space.category_embeddings)
+    cosines = F.cosine_similarity(embedding[:, None], text[None, :, :, None, None], dim=2)
+    logits = F.interpolate(cosines / 0.1, (64, 96), mode="bilinear")
+    for one, expected in zip(model(inputs), logits, strict=True):
+        assert torch.allclose(one["sem_seg"], expected, atol=1e-4)
+    labels = torch.stack([one["sem_seg"] for one in inputs])
+    expected = F.cross_entropy(logits, labels)
+    assert model._losses(inputs)["loss_text"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert not [name for name in model.state_dict() if "text" in name]
+
+
+def test_text_supervision_needs_sentences(tiny_cfg: CfgNode, tiny_label_space: LabelSpace) -> None:
+    tiny_cfg.MODEL.PROLAB.SUPERVISION = "text"
+    with pytest.raises(ProLabError, match="has no embeddings of its sentences.*build it"):
+        PropertySegmentor(tiny_cfg, label_space=tiny_label_space)
+
+
+def test_text_supervision_learns(tiny_cfg: CfgNode) -> None:
+    model = build(tiny_cfg, "MODEL.PROLAB.SUPERVISION", "text", "MODEL.PROLAB.DROPOUT", 0.0).train()
+    rng = np.random.default_rng(0)
+    inputs = [
+        {
+            "image": torch.from_numpy(image.transpose(2, 0, 1).copy()),
+            "sem_seg": torch.from_numpy(mask.astype(np.int64)),
+        }
+        for image, mask in (tiny_scene(rng) for _ in range(2))
+    ]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.003)
+    for _ in range(40):
+        optimizer.zero_grad()
+        sum(model(inputs).values()).backward()
+        optimizer.step()
+    answers = model.eval()(inputs)
+    right = [
+        (answer["labels"] == one["sem_seg"])[one["sem_seg"] != 255].float().mean().item()
+        for answer, one in zip(answers, inputs, strict=True)
+    ]
+    assert min(right) > 0.9
+
+
 def test_no_label_at_all_gives_a_finite_loss_without_gradient(tiny_cfg: CfgNode) -> None:
-    for supervision in ("property", "category"):
+    for supervision in SUPERVISIONS:
         model = build(tiny_cfg, "MODEL.PROLAB.SUPERVISION", supervision).train()
         inputs = [{**one, "sem_seg": torch.full((48, 64), 255)} for one in batch()]
         total = sum(model(inputs).values())
@@ -193,7 +291,7 @@ def test_unknown_options_are_named(tiny_cfg: CfgNode, key: str, value: str) -> N
         build(tiny_cfg, key, value)
 
 
-@pytest.mark.parametrize("supervision", ["property", "category"])
+@pytest.mark.parametrize("supervision", SUPERVISIONS)
 def test_only_features_are_half_under_autocast(tiny_cfg: CfgNode, supervision: str) -> None:
     """Logits and losses are those of the same features in float32."""
     model = build(tiny_cfg, "MODEL.PROLAB.SUPERVISION", supervision).eval()  # no dropout

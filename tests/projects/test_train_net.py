@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
@@ -50,11 +51,12 @@ def error_line(capsys: pytest.CaptureFixture[str]) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("supervision", ["property", "category"])
+@pytest.mark.parametrize("supervision", ["property", "category", "text"])
 def test_trains_evaluates_and_writes_what_it_promises(
-    run: Run, tmp_path: Path, supervision: str
+    run: Run, tmp_path: Path, tiny_described_space_folder: Path, supervision: str
 ) -> None:
     options = ["MODEL.PROLAB.SUPERVISION", supervision, "TEST.PROPERTIES", "True"]
+    options += ["MODEL.PROLAB.LABEL_SPACE", str(tiny_described_space_folder)]
     assert run(*options) == 0
     output = tmp_path / "output"
     names = {file.name for file in output.iterdir()}
@@ -70,6 +72,35 @@ def test_trains_evaluates_and_writes_what_it_promises(
     assert run("--eval-only", *options, "MODEL.WEIGHTS", output / "model_final.pth") == 0
     again = json.loads((folder / "sem_seg_metrics.json").read_text())["percent"]
     assert again["mIoU"] == pytest.approx(written["mIoU"])
+
+
+def test_a_background_is_evaluated_with_a_model_that_has_none(
+    run: Run,
+    tiny_checkpoint: Path,
+    tiny_dataset_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As Pascal VOC: the label space has the categories, the masks have a background in front."""
+    path = tiny_dataset_folder / "categories.txt"
+    path.write_text("background\n" + path.read_text())
+    for file in tiny_dataset_folder.glob("annotations/*/*.png"):
+        mask = np.array(Image.open(file))
+        mask[mask < 5] += 1
+        mask[:20] = 0
+        Image.fromarray(mask).save(file)
+    options = ["--eval-only", "MODEL.WEIGHTS", tiny_checkpoint, "TEST.PROPERTIES", "True"]
+    assert run(*options) == 2
+    assert "TEST.BACKGROUND_THRESHOLD is not set" in error_line(capsys)
+    assert run(*options, "TEST.BACKGROUND_THRESHOLD", "0.46") == 0
+    folder = next((tmp_path / "output/inference").iterdir())
+    categories = json.loads((folder / "sem_seg_metrics.json").read_text())["categories"]
+    assert [entry["name"] for entry in categories][:2] == ["background", "sky"]
+    assert len(categories) == 6 and categories[0]["predicted_pixels"] > 0
+    assert categories[0]["labelled_pixels"] == 2 * 20 * 80
+    # Pixels of the background may have any property, so that they count for none.
+    properties = json.loads((folder / "property_metrics.json").read_text())
+    assert properties["pixels"] <= 2 * (44 // 4 + 1) * 80 // 4
 
 
 def test_log_and_screen_show_the_result_of_every_category(
@@ -315,6 +346,7 @@ def test_label_space_of_other_categories(
         (("INPUT.SCALE_RANGE", "[1.0]"), "INPUT.SCALE_RANGE is [1.0]"),
         (("TEST.SLIDING_WINDOW.STRIDE", "[1, 2, 3]"), "TEST.SLIDING_WINDOW.STRIDE"),
         (("MODEL.PROLAB.DROPOUT", "1.5"), "MODEL.PROLAB.DROPOUT is 1.5"),
+        (("TEST.BACKGROUND_THRESHOLD", "2.0"), "TEST.BACKGROUND_THRESHOLD is 2.0"),
         (("--num-gpus", "99"), "--num-gpus 99"),
         (("MODEL.DEVICE", "tpu"), "'tpu'"),
         (("SOLVER.MAX_ITER", "0"), "SOLVER.MAX_ITER is 0"),
