@@ -82,6 +82,7 @@ class Canvas:
     def __init__(self, width: int, height: int, background: Color = WHITE) -> None:
         self._image = Image.new("RGB", (width, height), background)
         self._draw = ImageDraw.Draw(self._image)
+        self.width = width
 
     def paste(self, picture: np.ndarray, x: int, y: int) -> None:
         """Puts an RGB picture with its upper left corner at (x, y)."""

@@ -7,9 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 
-__all__ = ["distinct_colors"]
+__all__ = ["distinct_colors", "seen_distances"]
 
-# What the two frequent kinds of colour blindness make of linear RGB (Machado et al. 2009).
+# What the kinds of colour blindness make of linear RGB (Machado et al. 2009).
 _PROTANOPIA = np.array(
     [
         [0.152286, 1.052583, -0.204868],
@@ -22,6 +22,13 @@ _DEUTERANOPIA = np.array(
         [0.367322, 0.860646, -0.227968],
         [0.280085, 0.672501, 0.047413],
         [-0.011820, 0.042940, 0.968881],
+    ]
+)
+_TRITANOPIA = np.array(
+    [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
     ]
 )
 _RGB_TO_XYZ = np.array(
@@ -85,6 +92,22 @@ def distinct_colors(number: int) -> tuple[tuple[int, int, int], ...]:
             nearest = np.minimum(nearest, np.linalg.norm(lab - lab[following], axis=1))
     colors = (tuple(candidates[i].tolist()) for i in chosen)
     return tuple(itertools.islice(itertools.cycle(colors), number))
+
+
+def seen_distances(
+    one: tuple[float, float, float], other: tuple[float, float, float]
+) -> tuple[float, float, float, float]:
+    """How far apart two colours are for normal vision, protanopia, deuteranopia and tritanopia.
+
+    Args:
+        one, other: RGB of 0 to 255.
+    Returns:
+        Distances in CIELAB, where 2 can just be seen and black is 100 from white.
+    """
+    linear = _linear(np.array([one, other], dtype=np.float64))
+    kinds = (np.eye(3), _PROTANOPIA, _DEUTERANOPIA, _TRITANOPIA)
+    labs = (_lab(np.clip(linear @ kind.T, 0, 1)) for kind in kinds)
+    return tuple(float(np.linalg.norm(lab[0] - lab[1])) for lab in labs)
 
 
 def _linear(colors: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from prolab_d2.errors import ProLabError
 from prolab_d2.explain.changes import Changes, find_changes
 from prolab_d2.explain.contrast import Contrast, contrast_categories
 from prolab_d2.explain.evidence import Explanation, explain_pixel
+from prolab_d2.explain.findings import Finding, doubtful_first, find_categories
 from prolab_d2.explain.inputs import category_index
 from prolab_d2.explain.regions import check_mask, pixel_mask, polygon_mask, segment_mask
 from prolab_d2.label_space import LabelSpace
@@ -25,8 +26,10 @@ from prolab_d2.modeling.inference import Maps, low_resolution_maps
 from prolab_d2.modeling.property_space import PropertySpace
 from prolab_d2.modeling.region_means import region_means
 from prolab_d2.visualizer import (
+    draw_contrast,
     draw_explanation,
     draw_segmentation,
+    draw_sheet,
     property_heatmap_sheet,
 )
 
@@ -181,6 +184,16 @@ class Prediction:
                 self._unit_maps, self._label_space_ids, self.label_space.num_categories
             )
 
+    def findings(self, *, least_area: float = 0.0, most: int | None = None) -> list[Finding]:
+        """The categories found in the image, explained; options as in `find_categories`."""
+        return find_categories(
+            self.labels,
+            self.category_activations,
+            self.label_space,
+            least_area=least_area,
+            most=most,
+        )
+
     def pixel(self, x: int, y: int) -> np.ndarray:
         """(H, W) bool: the region of one pixel, column x and row y."""
         return pixel_mask(x, y, self.labels.shape)
@@ -234,13 +247,65 @@ class Prediction:
 
     def draw_explanation(self, x: int, y: int, category: str | int | None = None) -> np.ndarray:
         """The overlay with a marked pixel and its evidence, as an RGB picture."""
-        explanation = self.explain(x, y, category)
-        return draw_explanation(self.image, self.labels, self.metadata, explanation, x, y)
+        return self.draw_region_explanation(self.pixel(x, y), f"pixel {x}, {y}", category)
+
+    def draw_region_explanation(
+        self, region: np.ndarray, place: str = "region", category: str | int | None = None
+    ) -> np.ndarray:
+        """The overlay with a marked region and its evidence, as an RGB picture.
+
+        Args:
+            region, category: as for `explain_region`.
+            place: what the picture calls the region.
+        """
+        explanation = self.explain_region(region, category)
+        return draw_explanation(self.image, self.labels, self.metadata, explanation, region, place)
+
+    def draw_contrast(
+        self,
+        region: np.ndarray,
+        place: str = "region",
+        category: str | int | None = None,
+        other: str | int | None = None,
+    ) -> np.ndarray:
+        """The overlay with a marked region and why it is one category and not another.
+
+        Args:
+            region, category, other: as for `contrast`.
+            place: what the picture calls the region.
+        """
+        contrast = self.contrast(region, category, other)
+        changes = self.changes(region, contrast.other_index)
+        return draw_contrast(
+            self.image, self.labels, self.metadata, contrast, region, place, changes=changes
+        )
 
     def draw_properties(self, top: int = 12) -> np.ndarray:
         """Heat maps of the most active properties, as an RGB picture."""
-        names = [entry.name for entry in self.label_space.properties]
-        return property_heatmap_sheet(self.image, self.properties, names, top=top)
+        return property_heatmap_sheet(self.image, self.properties, self._names, top=top)
+
+    def draw_sheet(self, title: str = "", most: int = 3) -> np.ndarray:
+        """Overlay, heat maps, evidence of the least certain categories and a contrast on one sheet.
+
+        Args:
+            title: above everything; none without.
+            most: how many categories are explained.
+        """
+        findings = self.findings(least_area=0.01)
+        findings = (doubtful_first(findings) or findings)[:most]
+        return draw_sheet(
+            self.image,
+            self.labels,
+            self.metadata,
+            self.properties,
+            self._names,
+            findings,
+            title=title,
+        )
+
+    @property
+    def _names(self) -> list[str]:
+        return [entry.name for entry in self.label_space.properties]
 
     def save(self, path: str | PathLike[str]) -> None:
         """Writes the overlay; the suffix decides the format.

@@ -152,7 +152,10 @@ def test_pictures_have_the_documented_form(
     for picture in (
         prediction.draw(),
         prediction.draw_explanation(40, 30),
+        prediction.draw_region_explanation(prediction.segment(40, 30)),
+        prediction.draw_contrast(prediction.polygon([(3, 3), (60, 5), (30, 50)]), other="car"),
         prediction.draw_properties(top=4),
+        prediction.draw_sheet("a title", most=2),
     ):
         assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3
         assert picture.shape[1] >= 900

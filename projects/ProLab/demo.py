@@ -6,6 +6,8 @@ Examples:
     demo.py --weights output/model_best.pth --input photos/ 'more/*.jpg' --output overlays/
     demo.py --weights output/model_best.pth --input street.jpg --explain 120,80 --heatmaps \\
         --output explained/
+    demo.py --weights output/model_best.pth --input street.jpg --explain 120,80 --against fence \\
+        --sheet --output explained/
     demo.py --weights output/model_best.pth --video-input drive.mp4 --output drive_overlay.mp4
     demo.py --weights output/model_best.pth --webcam
 """
@@ -86,6 +88,16 @@ def parser() -> argparse.ArgumentParser:
         type=pixel,
         metavar="X,Y",
         help="print the properties behind this pixel (column, row), and draw them beside the image",
+    )
+    result.add_argument(
+        "--against",
+        metavar="CATEGORY",
+        help="with --explain: say and draw why the pixel's segment is not this category",
+    )
+    result.add_argument(
+        "--sheet",
+        action="store_true",
+        help="also save <name>_sheet.png: overlay, heat maps, evidence and a contrast on one sheet",
     )
     result.add_argument(
         "--heatmaps",
@@ -197,20 +209,34 @@ def run_image(predictor: Predictor, job: Job, args: argparse.Namespace) -> bool:
     start = time.perf_counter()
     prediction = predictor(job.image)
     seconds = time.perf_counter() - start
-    if args.explain is None:
-        picture = prediction.draw()
-    else:
-        picture = prediction.draw_explanation(*args.explain)
-        print(prediction.explain(*args.explain).describe())
-    sheet = prediction.draw_properties() if args.heatmaps else None
+    picture = explained(prediction, args)
+    more = {}
+    if args.heatmaps:
+        more["properties"] = prediction.draw_properties()
+    if args.sheet:
+        more["sheet"] = prediction.draw_sheet(job.image.name)
     if job.output is None:
         print(f"{job.image}: {seconds:.2f} s; {summary(prediction)}")
-        return all(show(p, wait=0) for p in (picture, sheet) if p is not None)
+        return all(show(p, wait=0) for p in (picture, *more.values()))
     save_picture(picture, job.output)
-    if sheet is not None:
-        save_picture(sheet, job.output.with_name(f"{job.output.stem}_properties.png"))
+    for kind, drawn in more.items():
+        save_picture(drawn, job.output.with_name(f"{job.output.stem}_{kind}.png"))
     print(f"{job.image} -> {job.output}: {seconds:.2f} s; {summary(prediction)}")
     return True
+
+
+def explained(prediction: Prediction, args: argparse.Namespace) -> np.ndarray:
+    """The overlay, with what --explain and --against ask for, which is also printed."""
+    if args.explain is None:
+        return prediction.draw()
+    x, y = args.explain
+    if args.against is None:
+        print(prediction.explain(x, y).describe())
+        return prediction.draw_explanation(x, y)
+    segment = prediction.segment(x, y)
+    print(prediction.contrast(segment, other=args.against).describe())
+    print(prediction.changes(segment, args.against).describe())
+    return prediction.draw_contrast(segment, f"segment at pixel {x}, {y}", other=args.against)
 
 
 def summary(prediction: Prediction, top: int = 3) -> str:
@@ -369,9 +395,11 @@ def find_weights(args: argparse.Namespace) -> str:
 def main(argv: list[str] | None = None) -> None:
     args = parser().parse_args(argv)
     is_video = args.input is None
-    wants_properties = args.explain is not None or args.heatmaps
+    wants_properties = args.explain is not None or args.heatmaps or args.sheet
     if is_video and wants_properties:
-        raise ProLabError("--explain and --heatmaps work on images: use --input instead")
+        raise ProLabError("--explain, --heatmaps and --sheet work on images: use --input instead")
+    if args.against is not None and args.explain is None:
+        raise ProLabError("--against needs a place: add --explain X,Y")
     if args.output is None:
         check_display()
     with ExitStack() as stack:

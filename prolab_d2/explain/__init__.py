@@ -7,6 +7,7 @@ have to be different; all take the unit activations of a pixel or their mean ove
 from prolab_d2.explain.changes import Change, Changes, find_changes
 from prolab_d2.explain.contrast import Contrast, Term, contrast_categories
 from prolab_d2.explain.evidence import Evidence, Explanation, explain_pixel
+from prolab_d2.explain.findings import Finding, doubtful_first, find_categories
 from prolab_d2.explain.regions import pixel_mask, polygon_mask, segment_mask
 
 __all__ = [
@@ -15,9 +16,12 @@ __all__ = [
     "Contrast",
     "Evidence",
     "Explanation",
+    "Finding",
     "Term",
     "contrast_categories",
+    "doubtful_first",
     "explain_pixel",
+    "find_categories",
     "find_changes",
     "pixel_mask",
     "polygon_mask",

@@ -113,6 +113,38 @@ def test_explanation_is_printed_and_drawn(
     assert size(tmp_path / "out/a_properties.png")[0] > 1200
 
 
+def test_a_contrast_is_printed_and_drawn_and_a_sheet_saved(
+    tiny_checkpoint: Path,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    args = ["--weights", str(tiny_checkpoint), "--input", str(photos / "a.png")]
+    args += ["--output", str(tmp_path / "out"), "--explain", "40,30"]
+    answers = []
+    for other in ("car", "sky"):
+        answers.append(demo.main([*args, "--against", other, "--sheet"]))
+    assert 0 in answers, "the pixel cannot be both"
+    text = capsys.readouterr().out
+    assert "difference +" in text or "difference -" in text
+    assert "only" in text and ", not " in text
+    assert size(tmp_path / "out/a.png")[0] > 1200  # overlay and panel
+    assert size(tmp_path / "out/a_sheet.png")[0] > 1300
+
+
+def test_a_contrast_that_cannot_be_made_is_one_sentence(
+    tiny_checkpoint: Path,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    args = ["--weights", str(tiny_checkpoint), "--input", str(photos / "a.png")]
+    args += ["--output", str(tmp_path / "out.png"), "--against"]
+    fails(capsys, demo.main([*args, "car"]), "--explain X,Y")
+    code = demo.main([*args, "lorry", "--explain", "1,1"])
+    fails(capsys, code, "'lorry' is not in the label space")
+
+
 @pytest.mark.parametrize("suffix", [".avi", ".mp4"])
 def test_a_video_becomes_a_video_of_the_same_size_and_length(
     tiny_checkpoint: Path, video: Path, tmp_path: Path, suffix: str

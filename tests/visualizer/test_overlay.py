@@ -5,16 +5,13 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from prolab_d2 import LabelSpace
-from prolab_d2.explain import explain_pixel
 from prolab_d2.visualizer import (
     SegmentationVisualizer,
-    draw_explanation,
     draw_segmentation,
     label_metadata,
-    property_heatmap_sheet,
+    mark_region,
 )
-from tests.conftest import TINY_CATEGORIES, TINY_NAMES, tiny_scene
+from tests.conftest import TINY_CATEGORIES, tiny_scene
 
 GREY = 100
 
@@ -117,83 +114,27 @@ def test_ids_beyond_8_bits_are_drawn() -> None:
     assert (overlay == metadata.stuff_colors[300]).all()
 
 
-def test_explanation_marks_the_pixel_and_grows_with_the_evidence(
-    scene: tuple[np.ndarray, np.ndarray], tiny_label_space: LabelSpace
-) -> None:
-    image, labels = scene
-    metadata = label_metadata(tiny_label_space.categories)
-    u = np.random.default_rng(0).random(12)
-    explanation = explain_pixel(u / np.linalg.norm(u), tiny_label_space, "car")
-    plain = draw_segmentation(image, labels, metadata)
-    picture = draw_explanation(image, labels, metadata, explanation, 20, 50)
-    assert picture.shape[0] >= plain.shape[0]
-    assert picture.shape[1] > plain.shape[1] + 300
-    factor = plain.shape[1] / image.shape[1]
-    x, y = round(20.5 * factor), round(50.5 * factor)
-    assert (picture[y, x] == 255).all()
-    changed = (picture[: plain.shape[0], : plain.shape[1]] != plain).any(axis=2)
-    rows, columns = changed.nonzero()
-    assert abs(rows.mean() - y) < 1 and abs(columns.mean() - x) < 1
-    assert changed.sum() < 1500
+@pytest.mark.parametrize("legend", [False, True])
+def test_the_long_side_can_be_limited(legend: bool) -> None:
+    metadata = label_metadata(TINY_CATEGORIES)
+    for size, expected in (((60, 90), (400, 600)), ((400, 2000), (120, 600))):
+        picture = draw_segmentation(*halves(*size), metadata, legend=legend, largest=600)
+        assert picture.shape[1] == expected[1]
+        assert (picture.shape[0] > expected[0]) == legend
 
 
-def test_a_pixel_in_the_corner_can_be_explained(
-    scene: tuple[np.ndarray, np.ndarray], tiny_label_space: LabelSpace
-) -> None:
-    image, labels = scene
-    metadata = label_metadata(tiny_label_space.categories)
-    explanation = explain_pixel(np.eye(12)[0], tiny_label_space)
-    for x, y in ((0, 0), (79, 63)):
-        draw_explanation(image, labels, metadata, explanation, x, y)
-
-
-def test_a_long_explanation_is_taller_than_its_image(tiny_label_space: LabelSpace) -> None:
-    many = LabelSpace.from_arrays(
-        ["one", "two"],
-        np.eye(40, 8) + 1,
-        np.stack([np.arange(40) < 30, np.arange(40) >= 25]),
-        [f"a long name of property {i} that needs more than a line in the panel" * 2
-         for i in range(40)],
-    )  # fmt: skip
-    image = np.zeros((100, 900, 3), dtype=np.uint8)
-    labels = np.zeros((100, 900), dtype=np.int64)
-    explanation = explain_pixel(np.full(40, 40**-0.5), many)
-    picture = draw_explanation(image, labels, label_metadata(many.categories), explanation, 5, 5)
-    assert picture.shape[0] > 400
-    # White below the last line: nothing is cut.
-    assert (picture[-10:] == 255).all()
-
-
-def heat_tiles(sheet: np.ndarray, columns: int, width: int, top: int, height: int) -> np.ndarray:
-    return np.stack(
-        [sheet[top : top + height, 16 + i * (width + 16) :][:, :width] for i in range(columns)]
-    )
-
-
-def test_heat_maps_are_those_of_the_most_active_properties() -> None:
-    properties = np.zeros((12, 8, 10), dtype=np.float32)
-    properties[4] = 0.9
-    properties[7, :, :5] = 0.8
-    properties[2] = 0.1
-    image = np.full((64, 80, 3), GREY, dtype=np.uint8)
-    sheet = property_heatmap_sheet(image, properties, TINY_NAMES, top=3, columns=3, tile_width=160)
-    first = int((sheet < 250).all(axis=2)[:, 30].argmax())
-    first += int((sheet[first:, 16:176] < 255).any(axis=2).all(axis=1).argmax())
-    tiles = heat_tiles(sheet, 3, 160, first, 128).astype(float).mean(axis=3)
-    assert tiles[0].std() < 1  # active everywhere
-    assert tiles[1][:, :60].mean() > tiles[1][:, 100:].mean() + 50  # active in the left half
-    assert tiles[0].mean() > tiles[1].mean() > tiles[2].mean()
-
-
-def test_heat_map_sheet_of_fewer_properties_than_asked_for() -> None:
-    image = np.zeros((30, 40, 3), dtype=np.uint8)
-    sheet = property_heatmap_sheet(image, np.ones((2, 3, 4)), ["one", "two"], top=12)
-    assert sheet.shape[1] == 2 * 310 + 3 * 16
-
-
-def test_heat_map_sheet_scales_to_values_above_one() -> None:
-    image = np.zeros((30, 40, 3), dtype=np.uint8)
-    properties = np.full((1, 3, 4), 7.0)
-    sheet = property_heatmap_sheet(image, properties, ["one"], tile_width=400)
-    # The brightest colour, light yellow, where the activation is the largest.
-    assert (sheet[60:200, 30:300].mean(axis=(0, 1)) > (160, 160, 90)).all()
+def test_a_small_region_gets_a_ring_and_a_large_one_an_outline() -> None:
+    picture = np.full((300, 400, 3), GREY, dtype=np.uint8)
+    region = np.zeros((60, 80), dtype=bool)
+    region[30, 20] = True
+    ring = (mark_region(picture, region) != GREY).any(axis=2)
+    rows, columns = ring.nonzero()
+    assert abs(rows.mean() - 30.5 * 5) < 1 and abs(columns.mean() - 20.5 * 5) < 1
+    assert 200 < ring.sum() < 1500
+    region[10:40, 10:50] = True
+    region[20:30, 20:40] = False  # a hole has an outline of its own
+    marked = mark_region(picture, region)
+    assert (marked[50:54, 100] == 255).all(axis=1).any(), "white at the upper edge"
+    assert (marked[150:154, 150] != GREY).any(), "at the edge of the hole"
+    assert (marked[75, 75] == GREY).all() and (marked[125, 150] == GREY).all()
+    assert (picture == GREY).all(), "the picture itself stays as it was"
