@@ -7,6 +7,7 @@ from prolab_d2.data.dataset_mapper import PropertyDatasetMapper
 from prolab_d2.data.datasets import (
     Categories,
     check_categories,
+    leave_out,
     read_categories,
     register_all,
     register_dataset,
@@ -22,6 +23,7 @@ __all__ = [
     "PropertyTargets",
     "build_augmentations",
     "check_categories",
+    "leave_out",
     "make_property_targets",
     "read_categories",
     "read_image",

@@ -6,7 +6,7 @@ Shapes: H x W image size, N categories.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +174,25 @@ class LabelIds:
         mine = (self.num_categories, self.ignore_label)
         theirs = (other.num_categories, other.ignore_label)
         return mine == theirs and np.array_equal(self._table, other._table)
+
+    def label_map_of(self, kept: Sequence[int]) -> dict[int, int]:
+        """The `label_map` with which the same files have some of the categories only.
+
+        Args:
+            kept: ids of the categories that stay; their new ids are their places here.
+        Returns:
+            File id -> new id; `ignore_label` for the other categories, -1 for unknown file ids.
+        """
+        new_ids = np.full(self.num_categories, self.ignore_label)
+        new_ids[list(kept)] = np.arange(len(kept))
+        # These would stand for themselves if nothing were said about them.
+        named = {*range(len(kept)), self.ignore_label, 65535}
+        named.update(np.flatnonzero(self._table != _INVALID).tolist())
+        result = {}
+        for file_id in sorted(named):
+            label = int(self._table[file_id])
+            result[file_id] = int(new_ids[label]) if 0 <= label < self.num_categories else label
+        return result
 
     def unknown_ids(self, mask: np.ndarray) -> np.ndarray:
         """The ids of a mask that the data set does not have, sorted."""
