@@ -32,13 +32,21 @@ from prolab_d2.label_space.storage import LOGGED
 if TYPE_CHECKING:
     from prolab_d2.label_space.embedding import Encoder
 
-__all__ = ["cut", "describe_extension", "extend", "far_distance", "merge"]
+__all__ = [
+    "ENCODER_KEYS",
+    "cut",
+    "describe_extension",
+    "encoder_difference",
+    "extend",
+    "far_distance",
+    "merge",
+]
 
 # Part of a label space's own sentences that would count as near enough, were they new.
 _NEAR_PART = 0.95
 _BLOCK = 1024
 # What must agree for two embeddings to be comparable.
-_ENCODER_KEYS = ("encoder", "encoder_sha256", "pooling", "lower_case")
+ENCODER_KEYS = ("encoder", "encoder_sha256", "pooling", "lower_case")
 # What is said of one label space, not of its sentences.
 _OF_ONE_SPACE = (
     *LOGGED,
@@ -252,23 +260,32 @@ def _nearest_property(space: LabelSpace, embeddings: np.ndarray) -> tuple[str, n
     return "nearest sentence", labels[own][nearest].astype(np.intp)
 
 
-def _check_encoder(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Both must tell of the same weights (where that is known, else of the same name) and settings.
+def encoder_difference(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
+    """What parts the encoders of two provenances, in words; None if nothing known does.
 
-    Raises:
-        ProLabError: they differ.
+    Both must tell of the same weights (where that is known, else of the same name) and settings.
     """
-    known = {key for key in _ENCODER_KEYS if None not in (recorded.get(key), given.get(key))}
+    known = {key for key in ENCODER_KEYS if None not in (recorded.get(key), given.get(key))}
     if "encoder_sha256" in known:
         known.discard("encoder")
-    for key in _ENCODER_KEYS:
+    for key in ENCODER_KEYS:
         if key in known and recorded[key] != given[key]:
             what = {"encoder_sha256": "weights of the encoder"}.get(key, key)
-            raise ProLabError(
-                f"the label space was made with the {what} {recorded[key]!r}, not with "
-                f"{given[key]!r}: use the sentence encoder {recorded.get('encoder')!r} with the "
-                "settings in its provenance"
-            )
+            return f"the {what} {recorded[key]!r}, not with {given[key]!r}"
+    return None
+
+
+def _check_encoder(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        ProLabError: the encoders differ.
+    """
+    difference = encoder_difference(recorded, given)
+    if difference is not None:
+        raise ProLabError(
+            f"the label space was made with {difference}: use the sentence encoder "
+            f"{recorded.get('encoder')!r} with the settings in its provenance"
+        )
 
 
 def _encode(space: LabelSpace, sentences: Sequence[str], encoder: Encoder) -> np.ndarray:
@@ -382,7 +399,7 @@ def _unite(first: LabelSpace, second: LabelSpace) -> tuple[Descriptions, np.ndar
 def _shared_provenance(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
     """What is true of all sentences: the encoder, and what else both say alike."""
     alike = {key: value for key, value in first.items() if second.get(key) == value}
-    encoder = {key: first[key] for key in _ENCODER_KEYS if key in first}
+    encoder = {key: first[key] for key in ENCODER_KEYS if key in first}
     return {k: v for k, v in {**alike, **encoder}.items() if k not in _OF_ONE_SPACE}
 
 

@@ -24,6 +24,7 @@ from prolab_d2.label_space import (
 )
 from prolab_d2.label_space.category_list import read_category_list
 from prolab_d2.label_space.descriptions import Descriptions, variety
+from prolab_d2.label_space.synonyms import SYNONYMS
 from prolab_d2.resources import resource_folder
 
 CAMVID = (
@@ -44,36 +45,6 @@ SHIPPED = {
 # Embedding all their sentences takes several seconds each.
 LARGE = ("ade20k", "coco_stuff_164k", "pascal_context_59")
 
-# What one data set calls so, another calls otherwise.
-SYNONYMS = {
-    "aeroplane": "airplane",
-    "building-other": "building",
-    "ceiling-other": "ceiling",
-    "desk-stuff": "desk",
-    "diningtable": "dining table",
-    "door-stuff": "door",
-    "floor-other": "floor",
-    "food-other": "food",
-    "ground-other": "ground",
-    "minibike": "motorcycle",
-    "mirror-stuff": "mirror",
-    "motorbike": "motorcycle",
-    "plant-other": "plant",
-    "pottedplant": "potted plant",
-    "railroad": "track",
-    "shelves": "shelf",
-    "sidewalk": "pavement",
-    "sign": "traffic sign",
-    "sky-other": "sky",
-    "sofa": "couch",
-    "television receiver": "tv",
-    "tvmonitor": "tv",
-    "wall-other": "wall",
-    "water-other": "water",
-    "window-blind": "blind",
-    "window-other": "window",
-    "windowpane": "window",
-}
 # Its scenes are drawn, and so is what their sentences describe.
 DRAWN = "scenes"
 
