@@ -49,6 +49,24 @@ class Checkpoint:
     label_space: LabelSpace
     colors: list[list[int]] | None = None
 
+    def load_into(self, model: nn.Module) -> None:
+        """Gives a model all weights.
+
+        Raises:
+            ProLabError: the model has others, or of other shapes.
+        """
+        own = {name: tensor.shape for name, tensor in model.state_dict().items()}
+        given = {name: tensor.shape for name, tensor in self.model.items()}
+        names = own.keys() | given.keys()
+        wrong = sorted(name for name in names if own.get(name) != given.get(name))
+        if wrong:
+            raise ProLabError(
+                f"checkpoint {self.path} belongs to another network than the config: "
+                f"{len(wrong)} parameters differ in name or shape, such as {wrong[0]}; use the "
+                "config of its training"
+            )
+        model.load_state_dict(self.model)
+
 
 def read_tensors(path: str | Path) -> dict[str, Any]:
     """The content of a file of tensors; a bare state dict is put under "model".

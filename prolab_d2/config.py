@@ -56,6 +56,13 @@ def _add_model(cfg: CfgNode) -> None:
     prolab.CATEGORY_WARMUP_ITERS = 0
     # Load a checkpoint that was trained with another label space (its bank is not used then).
     prolab.ALLOW_OTHER_LABEL_SPACE = False
+    # With --eval-only: a label space whose categories the model is tested on, whatever it was
+    # trained with. DATASETS.TEST must have these categories.
+    prolab.TEST_LABEL_SPACE = ""
+    # How its categories are answered, each way by itself: "swap" (its own bank and signatures, as
+    # the published code does), "extend" (signatures in the trained properties), "nearest" (the
+    # trained category with the nearest sentences). [] for all that the model allows.
+    prolab.TEST_WAYS = []
 
     # timm model that serves as backbone with MODEL.BACKBONE.NAME "build_timm_backbone".
     timm = cfg.MODEL.TIMM = CfgNode()
@@ -169,6 +176,9 @@ def _add_input_and_data(cfg: CfgNode) -> None:
     # A data set folder (images/<split>, annotations/<split>, categories.txt). When set,
     # DATASETS.TRAIN and DATASETS.TEST are taken from its splits "train" and "val".
     cfg.DATASETS.FOLDER = ""
+    # Categories that training and its evaluations do not know: their pixels are unlabelled, the
+    # label space has only the others.
+    cfg.DATASETS.HELD_OUT = []
 
 
 def _add_solver_and_test(cfg: CfgNode) -> None:

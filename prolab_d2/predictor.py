@@ -102,7 +102,7 @@ class Predictor:
             label_space = _other_label_space(cfg, checkpoint)
         cfg.freeze()
         model = PropertySegmentor(cfg, label_space=label_space)
-        _load_weights(model, checkpoint)
+        checkpoint.load_into(model)
         model.to(device=cfg.MODEL.DEVICE, memory_format=torch.channels_last)
         return cls(model, cfg, checkpoint.colors)
 
@@ -183,19 +183,6 @@ def _other_label_space(cfg: CfgNode, checkpoint: Checkpoint) -> LabelSpace:
             "MODEL.PROLAB.ALLOW_OTHER_LABEL_SPACE True"
         )
     return label_space
-
-
-def _load_weights(model: PropertySegmentor, checkpoint: Checkpoint) -> None:
-    own = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    given = {name: tensor.shape for name, tensor in checkpoint.model.items()}
-    wrong = sorted(name for name in own.keys() | given.keys() if own.get(name) != given.get(name))
-    if wrong:
-        raise ProLabError(
-            f"checkpoint {checkpoint.path} belongs to another network than the config: "
-            f"{len(wrong)} parameters differ in name or shape, such as {wrong[0]}; use the config "
-            "of its training"
-        )
-    model.load_state_dict(checkpoint.model)
 
 
 def _metadata(

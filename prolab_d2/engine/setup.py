@@ -17,7 +17,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from prolab_d2.config import add_prolab_config
-from prolab_d2.data import check_categories, register_folder
+from prolab_d2.data import check_categories, leave_out, register_folder
 from prolab_d2.device import check_device
 from prolab_d2.errors import ProLabError
 from prolab_d2.files import check_writable
@@ -190,6 +190,15 @@ def resolve_datasets(cfg: CfgNode, training: bool = True) -> None:
             "(tools/build_label_space.py makes it)"
         )
     label_space = LabelSpace.load(cfg.MODEL.PROLAB.LABEL_SPACE)
+    if cfg.MODEL.PROLAB.TEST_LABEL_SPACE:
+        if training:
+            raise ProLabError(
+                "MODEL.PROLAB.TEST_LABEL_SPACE is set for a training: add --eval-only and the "
+                "checkpoint (MODEL.WEIGHTS), or leave it empty"
+            )
+        label_space = LabelSpace.load(cfg.MODEL.PROLAB.TEST_LABEL_SPACE)
+    else:
+        _leave_out(cfg, training)
     background = cfg.TEST.BACKGROUND_THRESHOLD > 0
     trained = cfg.DATASETS.TRAIN if training else ()
     used = [(name, False) for name in trained] + [(name, True) for name in cfg.DATASETS.TEST]
@@ -203,6 +212,13 @@ def resolve_datasets(cfg: CfgNode, training: bool = True) -> None:
         check_categories(metadata, label_space, background=evaluated and background)
     for name in cfg.DATASETS.TEST:
         _check_masks(name)
+
+
+def _leave_out(cfg: CfgNode, training: bool) -> None:
+    """Data sets without the categories of DATASETS.HELD_OUT take the place of the whole ones."""
+    for key in ("TRAIN", "TEST") if training else ("TEST",):
+        names = cfg.DATASETS[key]
+        cfg.DATASETS[key] = tuple(leave_out(name, cfg.DATASETS.HELD_OUT) for name in names)
 
 
 def _choose_splits(cfg: CfgNode, names: dict[str, str], training: bool) -> None:

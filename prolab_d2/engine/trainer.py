@@ -24,6 +24,7 @@ from torch import nn
 from prolab_d2.checkpoint import AVERAGE, PropertyCheckpointer
 from prolab_d2.data import PropertyDatasetMapper
 from prolab_d2.engine.hooks import BestCheckpoint, CategoryWarmup, WeightAverage
+from prolab_d2.engine.open_vocabulary import evaluate_open_vocabulary
 from prolab_d2.engine.train_step import TrainStep
 from prolab_d2.evaluation import PropertyEvaluator, SemSegEvaluator
 from prolab_d2.label_space import LabelSpace
@@ -145,7 +146,9 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def evaluate_checkpoint(cls, cfg: CfgNode) -> OrderedDict[str, Any]:
-        """Evaluates MODEL.WEIGHTS on DATASETS.TEST."""
+        """Evaluates MODEL.WEIGHTS on DATASETS.TEST, with TEST_LABEL_SPACE in several ways."""
+        if cfg.MODEL.PROLAB.TEST_LABEL_SPACE:
+            return evaluate_open_vocabulary(cfg, cls.test)
         model = cls.build_model(cfg)
         _checkpointer(cfg, model).load(cfg.MODEL.WEIGHTS)
         return cls.test(cfg, model)

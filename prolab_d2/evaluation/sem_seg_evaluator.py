@@ -21,7 +21,7 @@ from prolab_d2.evaluation.ground_truth import GroundTruth
 from prolab_d2.evaluation.reporting import sum_over_processes, write_json
 from prolab_d2.evaluation.sem_seg_metrics import SemSegMetrics, confusion_matrix
 
-__all__ = ["SemSegEvaluator"]
+__all__ = ["SemSegEvaluator", "predicted_ids"]
 
 # Longer tables are in the result file only.
 MAX_TABLE_ROWS = 200
@@ -60,7 +60,7 @@ class SemSegEvaluator(DatasetEvaluator):
             ProLabError: a mask cannot be used, or a predicted id is no category of the data set.
         """
         for record, output in zip(inputs, outputs, strict=True):
-            prediction = _predicted_ids(output)
+            prediction = predicted_ids(output)
             label = self._ground_truth.read(record, prediction.shape)
             try:
                 self._confusion += confusion_matrix(
@@ -134,7 +134,7 @@ class SemSegEvaluator(DatasetEvaluator):
         return f"{table}\n\n{summary}"
 
 
-def _predicted_ids(output: dict[str, Any]) -> np.ndarray:
+def predicted_ids(output: dict[str, Any]) -> np.ndarray:
     """(H, W) category ids from the output of a model for one image."""
     if "labels" in output:
         labels: torch.Tensor = output["labels"]

@@ -6,6 +6,7 @@ Shapes: B batch, C feature channels, D embedding, K properties, N categories, h 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -187,6 +188,39 @@ class PropertySegmentor(nn.Module):
             "background_threshold": cfg.TEST.BACKGROUND_THRESHOLD,
             "category_warmup": prolab.CATEGORY_WARMUP_ITERS > 0,
         }
+
+    def with_label_space(self, label_space: LabelSpace) -> PropertySegmentor:
+        """The same network, with the same weights in memory, for other categories.
+
+        Args:
+            label_space: its bank and signatures take the place of the trained ones.
+        Raises:
+            ProLabError: category supervision, or a bank of another width.
+        """
+        if self.supervision != "property":
+            raise ProLabError(
+                "this network has no properties to describe other categories with, "
+                f"MODEL.PROLAB.SUPERVISION is {self.supervision!r}: use a checkpoint trained with "
+                "SUPERVISION property"
+            )
+        space = self.property_space
+        if label_space.embedding_dim != space.embedding_dim:
+            raise ProLabError(
+                f"the label space has embeddings of {label_space.embedding_dim} numbers and the "
+                f"network gives {space.embedding_dim}: build it with the encoder of the training"
+            )
+        result = copy.copy(self)
+        # A copy shares the dictionary of its parts.
+        result._modules = dict(self._modules)
+        result.label_space = label_space
+        result.property_space = PropertySpace(
+            label_space.bank,
+            label_space.signatures,
+            similarity=space.similarity,
+            temperature=space.temperature,
+            normalize_embedding=space.normalize_embedding,
+        ).to(self.device)
+        return result
 
     @property
     def device(self) -> torch.device:

@@ -321,3 +321,26 @@ def test_the_ignore_label_is_that_of_the_training_data(
         MetadataCatalog.get(train).ignore_label = declared
     tiny_cfg.DATASETS.TRAIN, tiny_cfg.DATASETS.TEST = (train,), (test,)
     assert build(tiny_cfg).ignore_label == (255 if declared is None else declared)
+
+
+def test_the_same_weights_answer_in_other_categories(tiny_cfg: CfgNode) -> None:
+    model = build(tiny_cfg).eval()
+    torch.nn.init.normal_(model.projection.weight)
+    names = ["car", "sky", "sign symbol", "fence", "meadow"]
+    other = model.with_label_space(model.label_space.subset(names))
+    before, after = model(batch())[0]["labels"], other(batch())[0]["labels"]
+    order = torch.tensor([model.label_space.categories.index(name) for name in names])
+    assert len(before.unique()) > 1 and torch.equal(order[after], before)
+    assert other.projection is model.projection
+    few = model.with_label_space(model.label_space.subset(["fence"]))
+    assert few(batch())[0]["labels"].max() == 0
+    assert torch.equal(model(batch())[0]["labels"], before), "the first one stays as it is"
+
+
+def test_other_categories_need_properties_of_the_same_width(tiny_cfg: CfgNode) -> None:
+    wide = LabelSpace.from_arrays(["a"], np.ones((2, 20)), [[1, 1]])
+    with pytest.raises(ProLabError, match="embeddings of 20 numbers and the network gives 16"):
+        build(tiny_cfg).with_label_space(wide)
+    one_hot = build(tiny_cfg, "MODEL.PROLAB.SUPERVISION", "category")
+    with pytest.raises(ProLabError, match="SUPERVISION is 'category'"):
+        one_hot.with_label_space(one_hot.label_space)

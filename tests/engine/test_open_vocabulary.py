@@ -1,0 +1,176 @@
+"""Held-out categories and other data sets' categories through train_net.py."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from detectron2.config import CfgNode
+
+from projects.ProLab.train_net import main
+from prolab_d2 import LabelSpace
+from prolab_d2.checkpoint import read_checkpoint
+from prolab_d2.label_space import build_label_space
+from tests.label_space.conftest import WordEncoder
+
+SENTENCES = {
+    "sky": ("blue and far away", "wide and even without edges"),
+    "meadow": ("wide and even ground", "green blades of grass", "stands still"),
+    "fence": ("thin upright bars", "stands on the ground", "painted metal"),
+    "car": ("painted metal body", "four round wheels", "stands on the ground"),
+    "sign symbol": ("painted metal plate", "round plate", "thin upright post"),
+}
+HELD_OUT = ("car", "sign symbol")
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def everything(tmp_path: Path) -> Path:
+    """A label space of all categories."""
+    build_label_space(SENTENCES, WordEncoder(), 6).save(tmp_path / "everything")
+    return tmp_path / "everything"
+
+
+@pytest.fixture
+def run(tiny_cfg: CfgNode, tiny_dataset_folder: Path, tmp_path: Path) -> Iterator[Run]:
+    """train_net.py without the categories of HELD_OUT, and with more arguments."""
+    from detectron2.utils import logger
+
+    seen = {name: lines for name, lines in SENTENCES.items() if name not in HELD_OUT}
+    build_label_space(seen, WordEncoder(), 5).save(tmp_path / "seen")
+    tiny_cfg.MODEL.PROLAB.LABEL_SPACE = str(tmp_path / "seen")
+    config = tmp_path / "tiny.yaml"
+    config.write_text(tiny_cfg.dump())
+    names = ("detectron2", "fvcore", "prolab_d2")
+    handlers = {name: list(logging.getLogger(name).handlers) for name in names}
+    logger.setup_logger.cache_clear()
+    yield lambda *more: main(
+        ["--config-file", str(config), "--dataset", str(tiny_dataset_folder), *map(str, more)]
+    )
+    for name, before in handlers.items():
+        logging.getLogger(name).handlers[:] = before
+
+
+def held_out() -> tuple[str, str]:
+    return "DATASETS.HELD_OUT", str(list(HELD_OUT))
+
+
+def results(output: Path) -> dict:
+    (file,) = (output / "inference").glob("*/open_vocabulary.json")
+    return json.loads(file.read_text())
+
+
+def error_line(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.out + captured.err
+    (line,) = (line for line in captured.err.splitlines() if line.startswith("error: "))
+    return line
+
+
+def test_trained_without_some_categories_and_tested_with_them(
+    run: Run, everything: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*held_out()) == 0
+    output = tmp_path / "output"
+    checkpoint = read_checkpoint(output / "model_best.pth")
+    assert checkpoint.label_space.categories == ("sky", "meadow", "fence")
+    assert len(checkpoint.colors) == 3
+    (folder,) = (output / "inference").iterdir()
+    assert folder.name.endswith("_sem_seg_val_without_car+sign_symbol")
+    percent = json.loads((folder / "sem_seg_metrics.json").read_text())
+    assert [entry["name"] for entry in percent["categories"]] == ["sky", "meadow", "fence"]
+
+    test = (
+        "--eval-only", "MODEL.WEIGHTS", output / "model_best.pth", "OUTPUT_DIR", tmp_path / "test",
+        "MODEL.PROLAB.TEST_LABEL_SPACE", everything,
+    )  # fmt: skip
+    capsys.readouterr()
+    assert run(*test, *held_out()) == 0
+    out = capsys.readouterr().out
+    assert "| sign symbol   | unseen" in out and "IoU, swap" in out
+    assert "extend/sem_seg" in out and "mIoU_harmonic" in out
+    assert "car: " in out and "left out" not in out.partition("new categories")[0]
+    found = results(tmp_path / "test")
+    assert [entry["seen"] for entry in found["categories"]] == [True, True, True, False, False]
+    for way in ("swap", "extend"):
+        by_category = [entry[f"iou_{way}"] for entry in found["categories"]]
+        percent = found["percent"][way]
+        assert percent["mIoU"] == pytest.approx(sum(by_category) / 5)
+        assert percent["mIoU_unseen"] == pytest.approx(sum(by_category[3:]) / 2)
+
+
+def test_one_hot_networks_answer_with_the_nearest_category(
+    run: Run, everything: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    supervision = ("MODEL.PROLAB.SUPERVISION", "category")
+    assert run(*supervision, *held_out()) == 0
+    test = (
+        "--eval-only", "MODEL.WEIGHTS", tmp_path / "output/model_best.pth", *supervision,
+        "MODEL.PROLAB.TEST_LABEL_SPACE", everything, "OUTPUT_DIR", tmp_path / "test",
+    )  # fmt: skip
+    assert run(*test) == 0
+    assert "car by fence; sign symbol by fence" in capsys.readouterr().out
+    found = results(tmp_path / "test")
+    assert set(found["percent"]) == {"nearest"}
+    assert found["percent"]["nearest"]["mIoU_unseen_oracle"] is not None
+    assert run(*test, "MODEL.PROLAB.TEST_WAYS", "['extend']") == 2
+    assert "'extend', and with MODEL.PROLAB.SUPERVISION 'category' there are ['nearest']" in (
+        error_line(capsys)
+    )
+
+
+def test_another_encoder_can_only_extend(
+    run: Run, everything: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*held_out()) == 0
+    space = LabelSpace.load(everything)
+    other = replace(space, provenance={**space.provenance, "pooling": "cls"})
+    other.save(tmp_path / "other")
+    test = (
+        "--eval-only", "MODEL.WEIGHTS", tmp_path / "output/model_best.pth",
+        "MODEL.PROLAB.TEST_LABEL_SPACE", tmp_path / "other",
+    )  # fmt: skip
+    assert run(*test) == 2
+    assert "made with the pooling 'mean', not with 'cls'" in error_line(capsys)
+    # Its sentences could be embedded anew, by an encoder that is not here.
+    assert run(*test, "MODEL.PROLAB.TEST_WAYS", "['extend']") == 2
+    assert "need the sentence encoder of the label space, 'words of 24'" in error_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("MODEL.PROLAB.TEST_LABEL_SPACE", "camvid"), "is set for a training: add --eval-only"),
+        (("DATASETS.HELD_OUT", "['lorry']"), "'lorry', which is no category"),
+        (("DATASETS.HELD_OUT", "['sky']"), "category 0 is 'meadow'"),
+        (
+            ("--eval-only", "MODEL.WEIGHTS", "x", "MODEL.PROLAB.TEST_LABEL_SPACE", "camvid"),
+            "category 1 is 'meadow'",
+        ),
+        (
+            ("--eval-only", "MODEL.WEIGHTS", "x", "MODEL.PROLAB.TEST_LABEL_SPACE", "voc2"),
+            "label space 'voc2' does not exist",
+        ),
+    ],
+)
+def test_bad_settings(
+    run: Run, options: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*options) == 2
+    assert words in error_line(capsys)
+
+
+def test_a_run_with_held_out_categories_can_be_repeated_from_its_own_config(
+    run: Run, tmp_path: Path
+) -> None:
+    assert run(*held_out()) == 0
+    written = tmp_path / "output/config.yaml"
+    names = yaml.unsafe_load(written.read_text())["DATASETS"]["TRAIN"]
+    assert main(["--config-file", str(written), "OUTPUT_DIR", str(tmp_path / "again")]) == 0
+    again = yaml.unsafe_load((tmp_path / "again/config.yaml").read_text())["DATASETS"]["TRAIN"]
+    assert again == names
