@@ -42,9 +42,13 @@ __all__ = ["evaluate_open_vocabulary"]
 
 logger = logging.getLogger(__name__)
 
-# Of property supervision the signatures, of one-hot supervision the only way there is.
-_DEFAULT_WAYS = {"property": ("swap", "extend"), "category": ("nearest",)}
-_POSSIBLE_WAYS = {"property": tuple(WAYS), "category": ("nearest",)}
+# Of the three supervisions; the first ones are what an empty TEST_WAYS means.
+_POSSIBLE_WAYS = {
+    "property": ("swap", "extend", "nearest"),
+    "text": ("swap", "nearest"),
+    "category": ("nearest",),
+}
+_NUM_DEFAULT = {"property": 2, "text": 1, "category": 1}
 
 # As `Trainer.test`: config, model and one evaluator for each data set.
 Test = Callable[[CfgNode, torch.nn.Module, list[DatasetEvaluator]], Any]
@@ -99,6 +103,10 @@ def evaluate_open_vocabulary(cfg: CfgNode, test: Test) -> OrderedDict[str, Any]:
 
 def _choose_ways(cfg: CfgNode) -> list[str]:
     supervision, chosen = cfg.MODEL.PROLAB.SUPERVISION, list(cfg.MODEL.PROLAB.TEST_WAYS)
+    if supervision not in _POSSIBLE_WAYS:
+        raise ProLabError(
+            f"MODEL.PROLAB.SUPERVISION is {supervision!r}: use one of {list(_POSSIBLE_WAYS)}"
+        )
     possible = _POSSIBLE_WAYS[supervision]
     for way in chosen:
         if way not in possible:
@@ -106,7 +114,7 @@ def _choose_ways(cfg: CfgNode) -> list[str]:
                 f"MODEL.PROLAB.TEST_WAYS has {way!r}, and with MODEL.PROLAB.SUPERVISION "
                 f"{supervision!r} there are {list(possible)}: choose some of them"
             )
-    return list(dict.fromkeys(chosen)) or list(_DEFAULT_WAYS[supervision])
+    return list(dict.fromkeys(chosen)) or list(possible[: _NUM_DEFAULT[supervision]])
 
 
 def _for_evaluation(cfg: CfgNode) -> CfgNode:
@@ -132,9 +140,10 @@ def _nearest(
     answers = nearest_categories(trained, asked.descriptions, encoder)
     pairs = zip(asked.categories, (trained.categories[i] for i in answers), strict=True)
     logger.info("answered by: %s", "; ".join(f"{name} by {answer}" for name, answer in pairs))
+    if cfg.TEST.BACKGROUND_THRESHOLD > 0:  # the answer 0, in front of all categories
+        answers = (0, *(answer + 1 for answer in answers))
     return model, [
-        NearestCategoryEvaluator(name, answers, trained.num_categories)
-        for name in cfg.DATASETS.TEST
+        NearestCategoryEvaluator(name, answers, len(model.categories)) for name in cfg.DATASETS.TEST
     ]
 
 
@@ -163,6 +172,8 @@ def _report(
     # Upper and lower case may differ between data set and label space.
     names = stuff_classes(MetadataCatalog.get(dataset))
     trained_as, seen = trained_names(asked.categories, trained.categories)
+    if cfg.TEST.BACKGROUND_THRESHOLD > 0:
+        trained_as, seen = (None, *trained_as), (None, *seen)
     columns = {}
     for way, results in by_way.items():
         kinds = ("", "_oracle") if way == "nearest" else ("",)

@@ -37,6 +37,8 @@ WAYS = {
     "nearest": "the trained category with the nearest sentences",
 }
 
+_GROUPS = {True: "seen", False: "unseen", None: "-"}
+
 
 def harmonic_mean(first: float, second: float) -> float:
     """2 a b / (a + b), 0 where both are 0; NaN as soon as one of them is."""
@@ -44,16 +46,16 @@ def harmonic_mean(first: float, second: float) -> float:
     return 2 * first * second / total if total else total
 
 
-def seen_and_unseen(iou: np.ndarray, seen: Sequence[bool]) -> dict[str, float]:
+def seen_and_unseen(iou: np.ndarray, seen: Sequence[bool | None]) -> dict[str, float]:
     """Mean IoU of the categories seen in training and of the others, and their harmonic mean.
 
     Args:
         iou: (N,) in percent; NaN is left out.
+        seen: (N,); None for a background, which is neither.
     Returns:
         mIoU_seen, mIoU_unseen, mIoU_harmonic; NaN without a category to take the mean of.
     """
-    seen = np.asarray(seen, dtype=bool)
-    means = [_mean(iou[chosen]) for chosen in (seen, ~seen)]
+    means = [_mean(iou[[one is kind for one in seen]]) for kind in (True, False)]
     return {
         "mIoU_seen": means[0],
         "mIoU_unseen": means[1],
@@ -147,7 +149,7 @@ class NearestCategoryEvaluator(DatasetEvaluator):
 
 def results_table(
     categories: Sequence[str],
-    seen: Sequence[bool],
+    seen: Sequence[bool | None],
     iou: Mapping[str, np.ndarray],
 ) -> str:
     """Markdown: IoU of every category and their means, one column for each way.
@@ -156,7 +158,7 @@ def results_table(
         iou: (N,) in percent by column.
     """
     rows: list[list[Any]] = [
-        [name, "seen" if known else "unseen", *(_cell(values[i]) for values in iou.values())]
+        [name, _GROUPS[known], *(_cell(values[i]) for values in iou.values())]
         for i, (name, known) in enumerate(zip(categories, seen, strict=True))
     ]
     means = {column: seen_and_unseen(values, seen) for column, values in iou.items()}

@@ -193,15 +193,16 @@ class PropertySegmentor(nn.Module):
         """The same network, with the same weights in memory, for other categories.
 
         Args:
-            label_space: its bank and signatures take the place of the trained ones.
+            label_space: its bank and signatures take the place of the trained ones; with text
+                supervision the embeddings of its categories.
         Raises:
-            ProLabError: category supervision, or a bank of another width.
+            ProLabError: category supervision, or embeddings of another width.
         """
-        if self.supervision != "property":
+        if self.supervision == "category":
             raise ProLabError(
-                "this network has no properties to describe other categories with, "
-                f"MODEL.PROLAB.SUPERVISION is {self.supervision!r}: use a checkpoint trained with "
-                "SUPERVISION property"
+                "this network knows only the categories that it was trained with, "
+                "MODEL.PROLAB.SUPERVISION is 'category': use a checkpoint trained with SUPERVISION "
+                "property"
             )
         space = self.property_space
         if label_space.embedding_dim != space.embedding_dim:
@@ -220,6 +221,9 @@ class PropertySegmentor(nn.Module):
             temperature=space.temperature,
             normalize_embedding=space.normalize_embedding,
         ).to(self.device)
+        if self.text_space is not None:
+            embeddings = label_space.category_embeddings
+            result.text_space = TextSpace(embeddings, self.text_space.temperature).to(self.device)
         return result
 
     @property

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from detectron2.config import CfgNode
+from PIL import Image
 
 from projects.ProLab.train_net import main
 from prolab_d2 import LabelSpace
@@ -122,6 +124,53 @@ def test_one_hot_networks_answer_with_the_nearest_category(
     assert "'extend', and with MODEL.PROLAB.SUPERVISION 'category' there are ['nearest']" in (
         error_line(capsys)
     )
+
+
+def test_text_networks_get_the_embeddings_of_the_new_categories(
+    run: Run, everything: Path, tmp_path: Path
+) -> None:
+    supervision = ("MODEL.PROLAB.SUPERVISION", "text")
+    assert run(*supervision, *held_out()) == 0
+    test = (
+        "--eval-only", "MODEL.WEIGHTS", tmp_path / "output/model_best.pth", *supervision,
+        "MODEL.PROLAB.TEST_LABEL_SPACE", everything, "OUTPUT_DIR", tmp_path / "test",
+    )  # fmt: skip
+    assert run(*test, "MODEL.PROLAB.TEST_WAYS", "['swap', 'nearest']") == 0
+    found = results(tmp_path / "test")
+    assert set(found["percent"]) == {"swap", "nearest"}
+    assert [entry["seen"] for entry in found["categories"]] == [True, True, True, False, False]
+
+
+def test_a_background_is_neither_seen_nor_unseen(
+    run: Run, everything: Path, tiny_dataset_folder: Path, tmp_path: Path
+) -> None:
+    assert run(*held_out()) == 0
+    path = tiny_dataset_folder / "categories.txt"
+    path.write_text("background\n" + path.read_text())
+    for file in tiny_dataset_folder.glob("annotations/*/*.png"):
+        mask = np.array(Image.open(file))
+        mask[mask < 5] += 1
+        mask[:20] = 0
+        Image.fromarray(mask).save(file)
+    test = (
+        "--eval-only", "MODEL.WEIGHTS", tmp_path / "output/model_best.pth",
+        "MODEL.PROLAB.TEST_LABEL_SPACE", everything, "OUTPUT_DIR", tmp_path / "test",
+        "MODEL.PROLAB.TEST_WAYS", "['swap', 'extend', 'nearest']",
+    )  # fmt: skip
+    # No category has half of that: all of it is background.
+    assert run(*test, "TEST.BACKGROUND_THRESHOLD", "0.999") == 0
+    found = results(tmp_path / "test")
+    assert [entry["seen"] for entry in found["categories"]] == [
+        None,
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
+    for way, percent in found["percent"].items():
+        assert percent["mIoU_seen"] == percent["mIoU_unseen"] == 0, way
+        assert percent["mIoU"] == pytest.approx(100 * (2 * 20 * 80) / (2 * 64 * 80) / 6)
 
 
 def test_another_encoder_can_only_extend(

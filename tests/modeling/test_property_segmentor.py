@@ -344,3 +344,15 @@ def test_other_categories_need_properties_of_the_same_width(tiny_cfg: CfgNode) -
     one_hot = build(tiny_cfg, "MODEL.PROLAB.SUPERVISION", "category")
     with pytest.raises(ProLabError, match="SUPERVISION is 'category'"):
         one_hot.with_label_space(one_hot.label_space)
+
+
+def test_text_embeddings_of_other_categories_take_the_place_of_the_trained_ones(
+    tiny_cfg: CfgNode, tiny_described_space_folder: Path
+) -> None:
+    tiny_cfg.MODEL.PROLAB.LABEL_SPACE = str(tiny_described_space_folder)
+    model = build(tiny_cfg, "MODEL.PROLAB.SUPERVISION", "text").eval()
+    torch.nn.init.normal_(model.projection.weight)
+    names = model.label_space.categories[::-1]
+    other = model.with_label_space(model.label_space.subset(names))
+    before, after = model(batch())[0]["labels"], other(batch())[0]["labels"]
+    assert len(before.unique()) > 1 and torch.equal(len(names) - 1 - after, before)
