@@ -24,7 +24,8 @@ from torch import Tensor
 
 from prolab_d2.checkpoint import Checkpoint, read_checkpoint
 from prolab_d2.data import build_augmentations, read_image
-from prolab_d2.data.augmentation import build_views, channels_first, make_views
+from prolab_d2.data.augmentation import build_views, make_views
+from prolab_d2.data.packing import channels_first
 from prolab_d2.data.reading import eight_bits
 from prolab_d2.device import check_device
 from prolab_d2.engine import load_config

@@ -17,12 +17,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import Transform
-from torch import Tensor
 
+from prolab_d2.data.packing import channels_first
 from prolab_d2.data.photometric import PhotometricDistortion
 from prolab_d2.errors import ProLabError
 
@@ -32,7 +31,6 @@ __all__ = [
     "ScaleIntoBox",
     "build_augmentations",
     "build_views",
-    "channels_first",
     "choose_crop",
     "make_views",
     "round_up",
@@ -178,13 +176,21 @@ def choose_crop(
         return box
     for _ in range(_MAX_REDRAWS):
         y0, y1, x0, x1 = box
-        counts = np.bincount(sem_seg[y0:y1, x0:x1].ravel())
+        counts = _count_ids(sem_seg[y0:y1, x0:x1])
         if ignore_label < counts.size:
             counts[ignore_label] = 0
         if np.count_nonzero(counts) > 1 and counts.max() / counts.sum() < max_area:
             return box
         box = draw()
     return box
+
+
+def _count_ids(sem_seg: np.ndarray) -> np.ndarray:
+    """How often each id occurs in an array of non-negative ids."""
+    # OpenCV's histogram is three times as fast as NumPy's; it counts in float32.
+    if sem_seg.dtype == np.uint8 and sem_seg.size < 1 << 24:
+        return cv2.calcHist([sem_seg], [0], None, [256], [0, 256]).ravel()
+    return np.bincount(sem_seg.ravel())
 
 
 class CategoryAreaCrop(T.Augmentation):
@@ -308,8 +314,3 @@ def make_views(
         pixels = augmented.image[:, ::-1] if flip else augmented.image
         made.append({"image": channels_first(pixels), "flip": flip})
     return made
-
-
-def channels_first(image: np.ndarray) -> Tensor:
-    """(H, W, 3) array to (3, H, W) tensor; copies, since augmentations leave negative strides."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

@@ -17,12 +17,8 @@ from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
 from torch import Tensor
 
-from prolab_d2.data.augmentation import (
-    build_augmentations,
-    build_views,
-    channels_first,
-    make_views,
-)
+from prolab_d2.data.augmentation import build_augmentations, build_views, make_views
+from prolab_d2.data.packing import channels_first
 from prolab_d2.data.property_targets import make_property_targets
 from prolab_d2.data.reading import LabelIds, read_image, read_sem_seg
 from prolab_d2.errors import ProLabError
@@ -149,11 +145,13 @@ class PropertyDatasetMapper:
         if self.views:
             sample["views"] = make_views(image, self.views)
         if sem_seg is not None:
-            sample["sem_seg"] = torch.from_numpy(sem_seg.astype(np.int64))
-            if self.signatures is not None:
-                sample["property_targets"] = make_property_targets(
-                    sample["sem_seg"], self.signatures, self.label_ids.ignore_label
+            if self.signatures is None:
+                sample["sem_seg"] = torch.from_numpy(sem_seg.astype(np.int64))
+            else:
+                targets = make_property_targets(
+                    sem_seg, self.signatures, self.label_ids.ignore_label
                 )
+                sample["sem_seg"], sample["property_targets"] = targets.mask, targets
         return sample
 
 

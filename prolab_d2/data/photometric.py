@@ -17,6 +17,7 @@ import numpy as np
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import Transform
 
+from prolab_d2.data.packing import packed
 from prolab_d2.errors import ProLabError
 
 __all__ = [
@@ -107,10 +108,10 @@ def _linear(factor: float = 1.0, offset: float = 0.0) -> np.ndarray:
 
 
 def _map_hsv(image: np.ndarray, channel: int, table: np.ndarray, image_format: str) -> np.ndarray:
-    tables = np.stack([_IDENTITY] * 3, axis=-1)[None]
-    tables[..., channel] = table
-    hsv = cv2.LUT(cv2.cvtColor(image, _TO_HSV[image_format]), tables)
-    return cv2.cvtColor(hsv, _FROM_HSV[image_format])
+    hsv = cv2.cvtColor(image, _TO_HSV[image_format])
+    # One plane by itself takes less than half the time of a table with three channels.
+    plane = cv2.LUT(cv2.extractChannel(hsv, channel), table)
+    return cv2.cvtColor(cv2.insertChannel(plane, hsv, channel), _FROM_HSV[image_format])
 
 
 class PhotometricTransform(Transform):
@@ -122,8 +123,7 @@ class PhotometricTransform(Transform):
         self.image_format = image_format
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
-        # A flip or a change of channel order leaves a view, which OpenCV does not take.
-        return apply_photometric(np.ascontiguousarray(img), self.draws, self.image_format)
+        return apply_photometric(packed(img), self.draws, self.image_format)
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
         return segmentation

@@ -13,10 +13,10 @@ from typing import Any
 import cv2
 import numpy as np
 from detectron2.data.detection_utils import convert_PIL_to_numpy
-from detectron2.data.detection_utils import read_image as read_oriented_image
 from detectron2.utils.file_io import PathManager
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from prolab_d2.data.png import read_plain_png
 from prolab_d2.errors import ProLabError
 
 __all__ = [
@@ -40,6 +40,7 @@ _UNREADABLE = (
     Image.DecompressionBombError,
 )
 _INVALID = -1
+_ORIENTATION = 0x0112  # EXIF tag
 
 
 def default_ignore_label(num_categories: int) -> int:
@@ -58,15 +59,33 @@ def read_image(file_name: str | Path, image_format: str = "RGB") -> np.ndarray:
         ProLabError: missing or damaged file.
     """
     try:
-        with PathManager.open(str(file_name), "rb") as file, Image.open(file) as image:
-            if image.mode.startswith("I"):
-                upright = ImageOps.exif_transpose(image)
-                return convert_PIL_to_numpy(eight_bits(upright), image_format)
-        return read_oriented_image(str(file_name), format=image_format)
+        with PathManager.open(str(file_name), "rb") as file:
+            pixels = read_plain_png(file)
+            if pixels is None or pixels.ndim != 3 or image_format not in ("RGB", "BGR"):
+                with Image.open(file) as image:
+                    return _to_array(eight_bits(_upright(image)), image_format)
+            return pixels if image_format == "RGB" else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     except FileNotFoundError:
         raise _missing("image", file_name) from None
     except _UNREADABLE as error:
         raise _damaged("image", file_name, error) from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned by its EXIF orientation; the image itself, without a copy, where it has none."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # whatever is wrong there, the pixels may be good
+        return image
+    return image if orientation == 1 else ImageOps.exif_transpose(image)
+
+
+def _to_array(image: Image.Image, image_format: str) -> np.ndarray:
+    """As Detectron2's `convert_PIL_to_numpy`, without copies that change nothing."""
+    if image_format not in ("RGB", "BGR"):
+        return convert_PIL_to_numpy(image, image_format)
+    array = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    return array if image_format == "RGB" else cv2.cvtColor(array, cv2.COLOR_RGB2BGR)
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
@@ -86,10 +105,13 @@ def read_mask(file_name: str | Path) -> np.ndarray:
         ProLabError: missing or damaged file, or a file with colours instead of ids.
     """
     try:
-        with PathManager.open(str(file_name), "rb") as file, Image.open(file) as image:
-            # A palette image holds ids, its palette only says how to show them.
-            mask = np.asarray(image)
-            mode = image.mode
+        with PathManager.open(str(file_name), "rb") as file:
+            mask, mode = read_plain_png(file), "RGB"
+            if mask is None:
+                with Image.open(file) as image:
+                    # A palette image holds ids, its palette only says how to show them.
+                    mask = np.asarray(image)
+                    mode = image.mode
     except FileNotFoundError:
         raise _missing("mask", file_name) from None
     except _UNREADABLE as error:
