@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 
-__all__ = ["distinct_colors", "seen_distances"]
+__all__ = ["distinct_colors", "more_colors", "seen_distances"]
 
 # What the kinds of colour blindness make of linear RGB (Machado et al. 2009).
 _PROTANOPIA = np.array(
@@ -108,6 +109,17 @@ def seen_distances(
     kinds = (np.eye(3), _PROTANOPIA, _DEUTERANOPIA, _TRITANOPIA)
     labs = (_lab(np.clip(linear @ kind.T, 0, 1)) for kind in kinds)
     return tuple(float(np.linalg.norm(lab[0] - lab[1])) for lab in labs)
+
+
+def more_colors(used: Sequence[Sequence[int]], number: int) -> list[tuple[int, int, int]]:
+    """`number` more RGB triples of 0 to 255: those of `distinct_colors` farthest from `used`."""
+    candidates = distinct_colors(len(used) + number)
+    if not len(used):
+        return list(candidates)
+    lab = _lab(_linear(np.array([*candidates, *map(tuple, used)], dtype=np.float64)))
+    new, old = lab[: len(candidates)], lab[len(candidates) :]
+    nearest = np.linalg.norm(new[:, None] - old[None], axis=2).min(1)
+    return [candidates[i] for i in sorted(np.argsort(-nearest, kind="stable")[:number])]
 
 
 def _linear(colors: np.ndarray) -> np.ndarray:

@@ -9,7 +9,8 @@ Shapes: N categories, H x W image size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from os import PathLike
 
 import numpy as np
@@ -23,6 +24,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from prolab_d2.checkpoint import Checkpoint, read_checkpoint
+from prolab_d2.colors import more_colors
 from prolab_d2.data import build_augmentations, read_image
 from prolab_d2.data.augmentation import build_views, make_views
 from prolab_d2.data.packing import channels_first
@@ -31,6 +33,14 @@ from prolab_d2.device import check_device
 from prolab_d2.engine import load_config
 from prolab_d2.errors import ProLabError
 from prolab_d2.label_space import LabelSpace
+from prolab_d2.label_space.descriptions import check_descriptions
+from prolab_d2.label_space.embedding import Encoder
+from prolab_d2.label_space.vocabulary import (
+    Vocabulary,
+    encoder_of,
+    in_trained_properties,
+    trained_names,
+)
 from prolab_d2.modeling.backbones.weights import forget_weights
 from prolab_d2.modeling.property_segmentor import PropertySegmentor
 from prolab_d2.prediction import Prediction, require_properties
@@ -143,6 +153,63 @@ class Predictor:
 
     def _in_format(self, rgb: np.ndarray) -> np.ndarray:
         return convert_PIL_to_numpy(Image.fromarray(rgb), self._format)
+
+    def with_vocabulary(
+        self,
+        new: Mapping[str, Sequence[str]],
+        encoder: Encoder | str | None = None,
+        *,
+        only: bool = False,
+    ) -> Predictor:
+        """A predictor of the same network that also knows other categories, described in words.
+
+            predictor.with_vocabulary({"letter box": ["bright red", "a slot near the top"]})
+
+        A sentence too far from every property is left out, unless a category has no other ones;
+        `growing.describe_extension(result.label_space)` says what became of them.
+
+        Args:
+            new: sentences by category.
+            encoder: that of the label space, or where it is now (see `load_encoder`); loaded as
+                its provenance says when left out.
+            only: know the categories of `new` alone. Those of the training among them (by name or
+                synonym) keep what they were trained with, whatever their sentences.
+        Raises:
+            ProLabError: a name is taken, the encoder cannot be loaded or is another one, or the
+                model has category supervision.
+        """
+        space = self.label_space
+        new = check_descriptions(new, "new categories")
+        if not only:
+            taken = {name.lower() for name in space.categories}
+            for name in new:
+                if name.lower() in taken:
+                    raise ProLabError(
+                        f"the network has a category {name!r} already: leave it out, or use the "
+                        "new categories only"
+                    )
+        asked = new if only else {**space.descriptions, **new}
+        trained_as, _ = trained_names(tuple(asked), space.categories)
+        if None in trained_as and (encoder is None or isinstance(encoder, str)):
+            encoder = encoder_of(space, name=encoder)
+        vocabulary = in_trained_properties(space, asked, encoder)
+        result = copy.copy(self)
+        result.model = self.model.with_label_space(vocabulary.label_space)
+        result.label_space = vocabulary.label_space
+        result._property_space = result.model.property_space if self._property_space else None
+        result.metadata = label_metadata(
+            result.model.categories, self._colors_of(vocabulary, len(result.model.categories))
+        )
+        return result
+
+    def _colors_of(self, vocabulary: Vocabulary, number: int) -> list[tuple[int, int, int]]:
+        """Trained categories, and a background, keep their colours; new ones get others."""
+        known = dict(zip(self.metadata.stuff_classes, self.metadata.stuff_colors, strict=True))
+        background = list(self.metadata.stuff_colors[: number - len(vocabulary.trained_as)])
+        fresh = iter(more_colors(list(known.values()), vocabulary.trained_as.count(None)))
+        return background + [
+            next(fresh) if name is None else known[name] for name in vocabulary.trained_as
+        ]
 
     def require_properties(self) -> None:
         """Raises a `ProLabError` if the model has no properties: it explains nothing."""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from prolab_d2.colors import distinct_colors
+from prolab_d2.colors import distinct_colors, more_colors, seen_distances
 
 
 def test_the_first_colors_do_not_depend_on_how_many_are_asked_for() -> None:
@@ -27,3 +27,11 @@ def test_few_colors_differ_in_lightness_or_along_blue_and_yellow() -> None:
     axes = np.stack([colors @ [0.3, 0.6, 0.1], colors[:, 2] - colors[:, :2].mean(axis=1)], axis=1)
     distances = np.linalg.norm(axes[:, None] - axes[None], axis=-1)
     assert distances[~np.eye(9, dtype=bool)].min() > 0.08
+
+
+def test_more_colors_keep_away_from_those_in_use() -> None:
+    used = [*distinct_colors(6), (0, 0, 0)]
+    more = more_colors(used, 4)
+    assert len(set(more)) == 4 and not set(more) & set(used)
+    assert min(seen_distances(a, b)[0] for a in more for b in used) > 20
+    assert more_colors([], 3) == list(distinct_colors(3))

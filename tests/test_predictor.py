@@ -14,9 +14,11 @@ from PIL import Image
 from prolab_d2 import LabelSpace, Predictor, ProLabError
 from prolab_d2.checkpoint import PropertyCheckpointer
 from prolab_d2.data import PropertyDatasetMapper, register_folder
+from prolab_d2.label_space import build_label_space
 from prolab_d2.modeling import PropertySegmentor
 from prolab_d2.prediction import Prediction
 from tests.conftest import make_tiny_cfg, save_tiny_checkpoint, tiny_scene
+from tests.label_space.conftest import WordEncoder
 
 # No multiple of 4 anywhere: neither image, nor windows, nor their step.
 ODD_WINDOWS = [
@@ -421,3 +423,50 @@ def test_a_category_is_explained_by_the_mean_of_its_pixels(
             assert np.isnan(prediction.category_activations[j]).all()
             with pytest.raises(ProLabError, match="no pixel of the image is labelled"):
                 prediction.pixels_of(j)
+
+
+def test_new_categories_join_the_trained_ones(
+    tiny_cfg: CfgNode, image: np.ndarray, tmp_path: Path
+) -> None:
+    encoder = WordEncoder(16)
+    sentences = {
+        "sky": ["blue and far away", "wide and even"],
+        "meadow": ["wide and even ground", "green blades of grass"],
+        "fence": ["thin upright bars", "painted metal"],
+    }
+    build_label_space(sentences, encoder, 4).save(tmp_path / "space")
+    tiny_cfg.MODEL.PROLAB.LABEL_SPACE = str(tmp_path / "space")
+    predictor = Predictor.from_checkpoint(save_tiny_checkpoint(tiny_cfg, tmp_path), "cpu")
+    before = predictor(image)
+    new = {"lawn": ["green blades of grass"], "rail": ["thin upright bars", "metal"]}
+    both = predictor.with_vocabulary(new, encoder)
+    assert both.model.projection is predictor.model.projection
+    after = both(image)
+    assert after.categories == ("sky", "meadow", "fence", "lawn", "rail")
+    assert after.metadata.stuff_colors[:3] == before.metadata.stuff_colors
+    assert len(set(after.metadata.stuff_colors)) == 5
+    # Scores of trained categories are the same, so new labels are only where new ones win.
+    stays = after.labels < 3
+    np.testing.assert_array_equal(after.labels[stays], before.labels[stays])
+    assert after.explain(10, 10, "lawn").category == "lawn"
+    np.testing.assert_array_equal(predictor(image).labels, before.labels)
+
+    # Nothing new, so that no encoder is needed, whatever the sentences say.
+    few = predictor.with_vocabulary({"fence": ["unheard of"], "Sky": ["!"]}, only=True)
+    assert few(image).categories == ("fence", "Sky")
+    assert few.metadata.stuff_colors == [before.metadata.stuff_colors[i] for i in (2, 0)]
+    for options, words in (
+        ((new,), "encoder of the label space, 'words of 16'"),
+        (({"FENCE": ["a"]}, encoder), "'FENCE' already"),
+        (({}, encoder), "at least one category"),
+        ((new, WordEncoder(24)), "made with the encoder 'words of 16', not with 'words of 24'"),
+    ):
+        with pytest.raises(ProLabError, match=words):
+            predictor.with_vocabulary(*options)
+
+
+def test_one_hot_networks_take_no_new_categories(tiny_cfg: CfgNode, tmp_path: Path) -> None:
+    tiny_cfg.MODEL.PROLAB.SUPERVISION = "category"
+    predictor = Predictor.from_checkpoint(save_tiny_checkpoint(tiny_cfg, tmp_path), "cpu")
+    with pytest.raises(ProLabError, match="only the categories that it was trained with"):
+        predictor.with_vocabulary({"sky": ["blue"]}, only=True)

@@ -8,6 +8,8 @@ Examples:
         --output explained/
     demo.py --weights output/model_best.pth --input street.jpg --explain 120,80 --against fence \\
         --sheet --output explained/
+    demo.py --weights output/model_best.pth --input street.jpg --output new.png \\
+        --vocabulary "a red letter box; a person on a bicycle: sits on two wheels, wears a helmet"
     demo.py --weights output/model_best.pth --video-input drive.mp4 --output drive_overlay.mp4
     demo.py --weights output/model_best.pth --webcam
 """
@@ -35,6 +37,9 @@ from prolab_d2.data.datasets.folder import IMAGE_SUFFIXES
 from prolab_d2.engine import load_config
 from prolab_d2.errors import ProLabError, exit_cleanly
 from prolab_d2.files import atomic_path, check_writable
+from prolab_d2.label_space.descriptions import Descriptions
+from prolab_d2.label_space.growing import describe_extension
+from prolab_d2.label_space.vocabulary import parse_vocabulary
 from prolab_d2.predictor import Prediction, Predictor
 
 WINDOW = "ProLab"
@@ -103,6 +108,23 @@ def parser() -> argparse.ArgumentParser:
         "--heatmaps",
         action="store_true",
         help="also save <name>_properties.png: property heat maps",
+    )
+    result.add_argument(
+        "--vocabulary",
+        metavar="TEXT",
+        help="more categories in words: 'category; category: sentence, sentence'; without "
+        "sentences the name is the sentence",
+    )
+    result.add_argument(
+        "--only-vocabulary",
+        action="store_true",
+        help="segment into the categories of --vocabulary alone; trained ones may be among them",
+    )
+    result.add_argument(
+        "--encoder",
+        metavar="ENCODER",
+        help="where the sentence encoder of the label space is now, for --vocabulary (default: "
+        "where it was when the label space was made)",
     )
     result.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
     result.add_argument(
@@ -391,6 +413,15 @@ def find_weights(args: argparse.Namespace) -> str:
     return weights
 
 
+def with_vocabulary(predictor: Predictor, new: Descriptions, args: argparse.Namespace) -> Predictor:
+    """The predictor with the typed categories; prints what became of their sentences."""
+    result = predictor.with_vocabulary(new, args.encoder, only=args.only_vocabulary)
+    grown = result.label_space.provenance.get("extensions", ())
+    if len(grown) > len(predictor.label_space.provenance.get("extensions", ())):
+        print(describe_extension(result.label_space))
+    return result
+
+
 @exit_cleanly
 def main(argv: list[str] | None = None) -> None:
     args = parser().parse_args(argv)
@@ -400,6 +431,9 @@ def main(argv: list[str] | None = None) -> None:
         raise ProLabError("--explain, --heatmaps and --sheet work on images: use --input instead")
     if args.against is not None and args.explain is None:
         raise ProLabError("--against needs a place: add --explain X,Y")
+    if args.vocabulary is None and (args.only_vocabulary or args.encoder):
+        raise ProLabError("--only-vocabulary and --encoder need categories: add --vocabulary TEXT")
+    vocabulary = None if args.vocabulary is None else parse_vocabulary(args.vocabulary)
     if args.output is None:
         check_display()
     with ExitStack() as stack:
@@ -415,6 +449,8 @@ def main(argv: list[str] | None = None) -> None:
         )
         if wants_properties:
             predictor.require_properties()
+        if vocabulary is not None:
+            predictor = with_vocabulary(predictor, vocabulary, args)
         if is_video:
             run_video(predictor, capture, args.video_input, output)
         else:

@@ -183,7 +183,7 @@ def trained_names(
 
 
 def in_trained_properties(
-    trained: LabelSpace, descriptions: Mapping[str, Sequence[str]], encoder: Encoder
+    trained: LabelSpace, descriptions: Mapping[str, Sequence[str]], encoder: Encoder | None
 ) -> Vocabulary:
     """Categories in the properties that a network was trained with.
 
@@ -192,6 +192,7 @@ def in_trained_properties(
 
     Args:
         descriptions: sentences by category; those of trained categories are not used.
+        encoder: may be None where no category is new.
     Raises:
         ProLabError: a new category has no sentence, or as `LabelSpace.extend`.
     """

