@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -16,8 +17,10 @@ RELEASE = ROOT.parent / "shared/reference/prolab_release/descriptors"
 
 NUMBER = {
     "ade20k": 150,
+    "ade20k_847": 847,
     "cityscapes": 19,
     "coco_stuff_164k": 171,
+    "pascal_context_459": 459,
     "pascal_context_59": 59,
     "pascal_voc": 20,
 }
@@ -49,7 +52,18 @@ def test_every_list_is_known() -> None:
 def test_number_and_unlabelled_value(name: str, tmp_path: Path) -> None:
     categories = read(name, tmp_path)
     assert len(categories.names) == NUMBER[name]
-    assert categories.ignore_label == 255
+    assert categories.ignore_label == (255 if NUMBER[name] < 256 else 65535)
+
+
+def test_every_category_has_its_color_in_the_list(name: str) -> None:
+    """Choosing 847 colours takes half a second, which importing the package shall not."""
+    lines = (NAMES / f"{name}.txt").read_text("utf-8").splitlines()
+    assert all(line[0] == "#" or re.search(r"\S +#[0-9a-f]{6}$", line) for line in lines)
+
+
+@pytest.mark.parametrize("category", ["wall", "building, edifice", "screen, crt screen"])
+def test_synonyms_tell_categories_of_one_name_apart(category: str, tmp_path: Path) -> None:
+    assert category in read("ade20k_847", tmp_path).names
 
 
 def test_it_says_where_the_names_come_from(name: str) -> None:

@@ -16,8 +16,16 @@ from prolab_d2.colors import distinct_colors
 from prolab_d2.data.reading import default_ignore_label, stuff_classes
 from prolab_d2.errors import ProLabError
 
-__all__ = ["BACKGROUND", "Categories", "check_categories", "read_categories"]
+__all__ = [
+    "BACKGROUND",
+    "Categories",
+    "check_categories",
+    "named_categories",
+    "read_categories",
+]
 
+# The lists of the public data sets, in the form of categories.txt.
+_NAMES = Path(__file__).resolve().parent / "names"
 # The category before those of the label space, where a background is evaluated.
 BACKGROUND = "background"
 FILE_NAMES = ("categories.txt", "categories.json")
@@ -87,6 +95,12 @@ def read_categories(root: str | Path) -> Categories:
             f"unreadable list of categories ({error}), {path}: save it as UTF-8"
         ) from None
     return (_from_text if path.suffix == ".txt" else _from_json)(text, path)
+
+
+def named_categories(name: str) -> Categories:
+    """The categories of a public data set, from names/<name>.txt beside this module."""
+    path = _NAMES / f"{name}.txt"
+    return _from_text(path.read_text(encoding="utf-8"), path)
 
 
 def _from_text(text: str, path: Path) -> Categories:
@@ -204,9 +218,12 @@ def _map_of_ids(ids: list[Any], names: list[str], path: Path) -> dict[int, int]:
 
 
 def _colors(given: list[Any], names: list[str], path: Path) -> tuple[tuple[int, int, int], ...]:
-    colors = list(distinct_colors(len(names)))
+    # Choosing colours that lie far apart takes time, which lists with colours do not need.
+    spare = distinct_colors(len(names)) if None in given else ()
+    colors: list[tuple[int, int, int]] = []
     for index, value in enumerate(given):
         if value is None:
+            colors.append(spare[index])
             continue
         if isinstance(value, str) and (match := _COLOR.match(value)):
             red, green, blue = bytes.fromhex(match.group(1))
@@ -221,7 +238,7 @@ def _colors(given: list[Any], names: list[str], path: Path) -> tuple[tuple[int, 
                 f"category {names[index]!r} has the colour {value!r}, {path}: write #RRGGBB or "
                 "[red, green, blue] from 0 to 255"
             )
-        colors[index] = (red, green, blue)
+        colors.append((red, green, blue))
     return tuple(colors)
 
 
