@@ -21,6 +21,7 @@ from tabulate import tabulate
 from prolab_d2.canvas import Canvas, contact_sheet, line_height, text_width
 from prolab_d2.colors import distinct_colors
 from prolab_d2.data.datasets.folder import register_folder, scan_files, split_folders
+from prolab_d2.data.datasets.prepared import NotPrepared
 from prolab_d2.data.reading import LabelIds, check_mask_size, read_image, read_mask, stuff_classes
 from prolab_d2.errors import ProLabError
 
@@ -84,7 +85,7 @@ def find_dataset(folder_or_name: str) -> list[Split]:
 
     Args:
         folder_or_name: a folder, a registered name ("camvid_sem_seg_val") or what several of them
-            begin with ("camvid").
+            begin with ("camvid"); of those, splits that have not been prepared become a note.
     Raises:
         ProLabError: there is no such data set, or its files are not there.
     """
@@ -102,7 +103,17 @@ def find_dataset(folder_or_name: str) -> list[Split]:
             f"{folder_or_name} is neither a folder nor a data set: give a folder with images/ and "
             f"annotations/, or one of {', '.join(known)}"
         )
-    return [_registered_split(name) for name in names]
+    splits: list[Split] = []
+    absent: list[NotPrepared] = []
+    for name in names:
+        try:
+            splits.append(_registered_split(name))
+        except NotPrepared as error:
+            absent.append(error)
+    if not splits:
+        raise absent[0]
+    splits[0].notes += map(str, absent)
+    return splits
 
 
 def _folder_split(root: Path, split: str, name: str) -> Split:
