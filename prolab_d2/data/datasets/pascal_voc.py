@@ -7,7 +7,7 @@ unlabelled in both.
 
 from __future__ import annotations
 
-from prolab_d2.data.datasets.categories import Categories, named_categories
+from prolab_d2.data.datasets.categories import BACKGROUND, Categories, named_categories
 from prolab_d2.data.datasets.prepared import PreparedSplit, register_prepared
 
 __all__ = ["SPLITS_20", "SPLITS_21", "register_pascal_voc", "voc_21_categories"]
@@ -36,7 +36,7 @@ def voc_21_categories() -> Categories:
     """Background, black as in the data set's colour map, and the 20 categories."""
     objects = named_categories("pascal_voc")
     return Categories(
-        names=("background", *objects.names),
+        names=(BACKGROUND, *objects.names),
         colors=((0, 0, 0), *objects.colors),
         ignore_label=objects.ignore_label,
     )
