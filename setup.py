@@ -98,6 +98,7 @@ setup(
     package_data={
         "prolab_d2.data.datasets": ["names/*.txt"],
         "prolab_d2.label_space": ["page/*", "prompts/*"],
+        "prolab_d2.report": ["page/*"],
     },
     python_requires=">=3.10",
     install_requires=REQUIREMENTS,

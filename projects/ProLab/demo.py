@@ -10,6 +10,7 @@ Examples:
         --sheet --output explained/
     demo.py --weights output/model_best.pth --input street.jpg --output new.png \\
         --vocabulary "a red letter box; a person on a bicycle: sits on two wheels, wears a helmet"
+    demo.py --weights output/model_best.pth --input photos/ --report report/
     demo.py --weights output/model_best.pth --video-input drive.mp4 --output drive_overlay.mp4
     demo.py --weights output/model_best.pth --webcam
 """
@@ -41,6 +42,7 @@ from prolab_d2.label_space.descriptions import Descriptions
 from prolab_d2.label_space.growing import describe_extension
 from prolab_d2.label_space.vocabulary import parse_vocabulary
 from prolab_d2.predictor import Prediction, Predictor
+from prolab_d2.report import ReportWriter
 
 WINDOW = "ProLab"
 ESCAPE = 27
@@ -126,6 +128,12 @@ def parser() -> argparse.ArgumentParser:
         help="where the sentence encoder of the label space is now, for --vocabulary (default: "
         "where it was when the label space was made)",
     )
+    result.add_argument(
+        "--report",
+        metavar="DIR",
+        help="write DIR/index.html: all images with the reasons for every category, on one page "
+        "that needs nothing else; no window opens, and without --output no other file is written",
+    )
     result.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
     result.add_argument(
         "--opts",
@@ -202,35 +210,55 @@ def picture_name(image: Path) -> str:
     return image.name if image.suffix.lower() in IMAGE_SUFFIXES else f"{image.name}.png"
 
 
-def run_images(predictor: Predictor, jobs: list[Job], args: argparse.Namespace) -> None:
-    """Segments all images. One that cannot be used is reported, and the others are still done.
+def run_images(
+    predictor: Predictor, jobs: list[Job], args: argparse.Namespace, report: ReportWriter | None
+) -> int:
+    """Segments all images; one that cannot be used is reported, and the others are still done.
 
+    Returns:
+        How many could not be used.
     Raises:
-        ProLabError: at the end, when images could not be used.
+        ProLabError: the only image could not be used.
     """
     failed = 0
-    for job in jobs:
+    for job, name in zip(jobs, names_of(jobs), strict=True):
         try:
-            go_on = run_image(predictor, job, args)
+            go_on = run_image(predictor, job, args, name, report)
         except ProLabError as error:
             if len(jobs) == 1:
                 raise
             print(f"error: {error}", file=sys.stderr)
+            if report is not None:
+                report.add_failure(name, str(error))
             failed += 1
             continue
         if not go_on:
             break
-    if failed:
-        raise ProLabError(
-            f"{failed} of {len(jobs)} images could not be used: see above; the others are done"
-        )
+    return failed
 
 
-def run_image(predictor: Predictor, job: Job, args: argparse.Namespace) -> bool:
+def names_of(jobs: list[Job]) -> list[str]:
+    """What a report calls the images: file names, paths where files of one name are among them."""
+    names = [job.image.name for job in jobs]
+    return names if len(set(names)) == len(names) else [str(job.image) for job in jobs]
+
+
+def run_image(
+    predictor: Predictor,
+    job: Job,
+    args: argparse.Namespace,
+    name: str,
+    report: ReportWriter | None,
+) -> bool:
     """Segments one image; False when the user wants to see no more of them."""
     start = time.perf_counter()
     prediction = predictor(job.image)
     seconds = time.perf_counter() - start
+    if report is not None:
+        report.add(name, prediction)
+        if job.output is None:
+            print(f"{job.image}: {seconds:.2f} s; {summary(prediction)}")
+            return True
     picture = explained(prediction, args)
     more = {}
     if args.heatmaps:
@@ -426,16 +454,25 @@ def with_vocabulary(predictor: Predictor, new: Descriptions, args: argparse.Name
 def main(argv: list[str] | None = None) -> None:
     args = parser().parse_args(argv)
     is_video = args.input is None
-    wants_properties = args.explain is not None or args.heatmaps or args.sheet
+    wants_properties = args.explain is not None or args.heatmaps or args.sheet or args.report
     if is_video and wants_properties:
-        raise ProLabError("--explain, --heatmaps and --sheet work on images: use --input instead")
+        raise ProLabError(
+            "--explain, --heatmaps, --sheet and --report work on images: use --input instead"
+        )
     if args.against is not None and args.explain is None:
         raise ProLabError("--against needs a place: add --explain X,Y")
     if args.vocabulary is None and (args.only_vocabulary or args.encoder):
         raise ProLabError("--only-vocabulary and --encoder need categories: add --vocabulary TEXT")
     vocabulary = None if args.vocabulary is None else parse_vocabulary(args.vocabulary)
-    if args.output is None:
+    if args.output is None and args.report is None:
         check_display()
+    if args.report is not None:
+        check_writable(args.report)
+        if args.output is None and (args.explain is not None or args.heatmaps or args.sheet):
+            raise ProLabError(
+                "--explain, --heatmaps and --sheet draw pictures beside the report: say where with "
+                "--output PATH"
+            )
     with ExitStack() as stack:
         # All that can be wrong with the arguments comes before the seconds that a model needs.
         if is_video:
@@ -454,7 +491,18 @@ def main(argv: list[str] | None = None) -> None:
         if is_video:
             run_video(predictor, capture, args.video_input, output)
         else:
-            run_images(predictor, jobs, args)
+            report = None
+            if args.report is not None:
+                title = f"{len(jobs)} images explained" if len(jobs) > 1 else jobs[0].image.name
+                writer = ReportWriter(args.report, title, predictor.label_space, names_of(jobs))
+                report = stack.enter_context(writer)
+            failed = run_images(predictor, jobs, args, report)
+    if args.report is not None:
+        print(f"report: {report.path}")
+    if not is_video and failed:
+        raise ProLabError(
+            f"{failed} of {len(jobs)} images could not be used: see above; the others are done"
+        )
 
 
 if __name__ == "__main__":

@@ -7,9 +7,6 @@ policy that names the page's own script and style by their hashes lets nothing e
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
 import json
 import os
 import re
@@ -25,6 +22,7 @@ from prolab_d2.label_space.label_space import LabelSpace
 from prolab_d2.label_space.layout import neighbour_map, similarity_order
 from prolab_d2.label_space.quality import closest_pairs
 from prolab_d2.label_space.report import summarize
+from prolab_d2.markup import escape, integrity
 
 __all__ = ["page_data", "render_page", "write_page"]
 
@@ -117,10 +115,9 @@ def render_page(space: LabelSpace, title: str) -> str:
     # Nothing in it may end the script element or open a comment in it.
     data = json.dumps(page_data(space), separators=(",", ":"))
     data = data.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-    script, style = _integrity(parts["page.js"]), _integrity(parts["page.css"])
+    script, style = integrity(parts["page.js"]), integrity(parts["page.css"])
     values = {
-        # The name of a folder may hold bytes that are no text.
-        "title": html.escape(title.encode("utf-8", "replace").decode("utf-8")),
+        "title": escape(title),
         "style": parts["page.css"],
         "script": parts["page.js"],
         "data": data,
@@ -144,7 +141,3 @@ def write_page(space: LabelSpace, path: str | os.PathLike[str], title: str) -> N
 
 def _read(name: str) -> str:
     return (_FOLDER / name).read_text(encoding="utf-8")
-
-
-def _integrity(content: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()

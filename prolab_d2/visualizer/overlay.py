@@ -105,6 +105,7 @@ class SegmentationVisualizer(Visualizer):
             light = tuple((1 + channel) / 2 for channel in place.color)
             self.draw_text(place.text, (place.x, place.y), color=light)
             text = self.output.ax.texts[-1]
+            text.set_parse_math(False)  # a name with two dollar signs is no formula
             text.set_verticalalignment("center")
             box = text.get_window_extent(renderer).padded(2)
             # A name that leaves the picture moves inwards.

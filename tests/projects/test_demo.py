@@ -122,9 +122,7 @@ def test_a_contrast_is_printed_and_drawn_and_a_sheet_saved(
 ) -> None:
     args = ["--weights", str(tiny_checkpoint), "--input", str(photos / "a.png")]
     args += ["--output", str(tmp_path / "out"), "--explain", "40,30"]
-    answers = []
-    for other in ("car", "sky"):
-        answers.append(demo.main([*args, "--against", other, "--sheet"]))
+    answers = (demo.main([*args, "--against", other, "--sheet"]) for other in ("car", "sky"))
     assert 0 in answers, "the pixel cannot be both"
     text = capsys.readouterr().out
     assert "difference +" in text or "difference -" in text
@@ -144,6 +142,61 @@ def test_a_contrast_that_cannot_be_made_is_one_sentence(
     fails(capsys, demo.main([*args, "car"]), "--explain X,Y")
     code = demo.main([*args, "lorry", "--explain", "1,1"])
     fails(capsys, code, "'lorry' is not in the label space")
+
+
+def test_a_folder_becomes_a_report_that_names_the_broken_image(
+    tiny_checkpoint: Path,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (photos / "b.JPG").write_bytes(b"no image at all")
+    hostile = photos / "<img src=x onerror=alert(1)>.png"
+    (photos / "c.png").rename(hostile)
+    args = ["--weights", str(tiny_checkpoint), "--input", str(photos)]
+    assert demo.main([*args, "--report", str(tmp_path / "report")]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.strip().splitlines()[-1].startswith("error: 1 of 3 images")
+    page = (tmp_path / "report/index.html").read_text(encoding="utf-8")
+    assert [path.name for path in (tmp_path / "report").iterdir()] == ["index.html"]
+    assert page.count("<section ") == 3 and page.endswith("</html>\n")
+    assert "unreadable image" in page and "b.JPG" in page
+    assert "<img src=x" not in page and "&lt;img src=x onerror" in page
+
+
+def test_a_report_and_pictures_are_made_in_one_go(
+    tiny_checkpoint: Path, photos: Path, tmp_path: Path
+) -> None:
+    args = ["--weights", str(tiny_checkpoint), "--input", str(photos / "a.png"), "--heatmaps"]
+    args += ["--report", str(tmp_path / "report"), "--output", str(tmp_path / "out")]
+    assert demo.main(args) == 0
+    assert (tmp_path / "report/index.html").is_file()
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "a_properties.png"]
+
+
+def test_reports_that_cannot_be_made_are_one_sentence(
+    tiny_checkpoint: Path,
+    tiny_label_space_folder: Path,
+    photos: Path,
+    video: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    start = ["--weights", str(tiny_checkpoint)]
+    image, report = ["--input", str(photos / "a.png")], ["--report", str(tmp_path / "report")]
+    for args, words in (
+        ([*image, "--report", str(tmp_path / "file")], ["cannot write"]),
+        ([*image, *report, "--sheet"], ["--output PATH"]),
+        (["--video-input", str(video), *report], ["use --input"]),
+    ):
+        fails(capsys, demo.main([*start, *args]), *words)
+    assert (tmp_path / "file").read_text() == "kept"
+    cfg = make_tiny_cfg(tiny_label_space_folder, tmp_path)
+    cfg.MODEL.PROLAB.SUPERVISION = "category"
+    category = ["--weights", str(save_tiny_checkpoint(cfg, tmp_path))]
+    fails(capsys, demo.main([*category, *image, *report]), "no properties to explain with")
+    assert not (tmp_path / "report/index.html").exists()
 
 
 @pytest.mark.parametrize("suffix", [".avi", ".mp4"])

@@ -106,6 +106,14 @@ def test_a_name_stands_inside_its_region() -> None:
     assert labels[int(y), int(x)] == 2
 
 
+def test_a_name_that_looks_like_a_formula_is_drawn_as_it_is() -> None:
+    labels = np.zeros((60, 200), dtype=np.int64)
+    image = np.zeros((60, 200, 3), dtype=np.uint8)
+    output = SegmentationVisualizer(image, label_metadata([r"$\frac{$"])).draw_sem_seg(labels)
+    assert output.ax.texts[0].get_text() == r"$\frac{$"
+    assert output.get_image().any()
+
+
 def test_ids_beyond_8_bits_are_drawn() -> None:
     labels = np.full((20, 20), 300)
     image = np.full((20, 20, 3), GREY, dtype=np.uint8)

@@ -1,0 +1,213 @@
+"""One image of the report: its pictures, and every category found in it explained.
+
+Shapes: K properties, h x w map size, H x W image size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+
+from prolab_d2.explain import Changes, Contrast, Evidence, Explanation, Finding, doubtful_first
+from prolab_d2.markup import escape
+from prolab_d2.prediction import Prediction
+from prolab_d2.report.bars import bar, color_ramp, diverging_bar, patch
+from prolab_d2.report.pictures import data_uri, jpeg_within
+from prolab_d2.visualizer import draw_segmentation, heat_map, telling_properties
+from prolab_d2.visualizer.heatmaps import heat_range
+from prolab_d2.visualizer.overlay import percent
+
+__all__ = ["SECTION_BYTES", "failed_section", "image_section"]
+
+# What one image may add to the page; a megabyte with some room left.
+SECTION_BYTES = 950_000
+MOST_CATEGORIES, LEAST_AREA = 12, 0.001
+ROWS, HEAT_MAPS = 6, 8
+LARGEST_SIDE, HEAT_WIDTH = 900, 280
+LONGEST_NAME = 160
+# Parts of the room for pictures: overlay, photograph, all heat maps.
+SHARES = (0.4, 0.28, 0.32)
+
+
+def image_section(number: int, name: str, prediction: Prediction) -> str:
+    """The HTML of one image, of at most `SECTION_BYTES`.
+
+    Args:
+        number: of the image in the report, for links.
+        name: what the page calls it.
+    """
+    findings = prediction.findings(least_area=LEAST_AREA, most=MOST_CATEGORIES)
+    texts = _categories(findings, prediction.metadata.stuff_colors)
+    names = [_name(entry.name) for entry in prediction.label_space.properties]
+    chosen = telling_properties(prediction.properties, HEAT_MAPS)
+    height, width = prediction.labels.shape
+    parts = [
+        f'<section id="image-{number}">',
+        f"<h2><bdi>{escape(name, LONGEST_NAME)}</bdi> <small>{width} &times; {height}</small></h2>",
+        '<div class="columns"><div class="pictures">',
+        "",  # overlay and photograph
+        "<h3>Where properties are active</h3>",
+        "",  # heat maps
+        f'</div><div class="categories">{texts}</div></div></section>\n',
+    ]
+    used = sum(len(part.encode()) for part in parts) + len("".join(names[k] for k in chosen)) * 6
+    # Base64 makes four characters of three bytes; some more are elements around the pictures.
+    room = max(int((SECTION_BYTES - used - 8_000) * 0.75), 20_000)
+    parts[3] = _stage(number, prediction, room)
+    parts[5] = _heat_maps(prediction, names, chosen, room)
+    return "".join(parts)
+
+
+def failed_section(number: int, name: str, reason: str) -> str:
+    """An image that could not be used, and why."""
+    return (
+        f'<section id="image-{number}"><h2><bdi>{escape(name, LONGEST_NAME)}</bdi></h2>'
+        f'<p class="problem">{escape(reason, 1000)}</p></section>\n'
+    )
+
+
+def _name(text: str) -> str:
+    return escape(text, LONGEST_NAME)
+
+
+def _stage(number: int, prediction: Prediction, room: int) -> str:
+    """Overlay and photograph, one of them shown; radio buttons need no script."""
+    overlay = draw_segmentation(
+        prediction.image, prediction.labels, prediction.metadata, largest=LARGEST_SIDE
+    )
+    size = (overlay.shape[1], overlay.shape[0])
+    photo = cv2.resize(prediction.image, size, interpolation=cv2.INTER_AREA)
+    buttons, pictures = [], []
+    for i, (what, picture) in enumerate((("Categories", overlay), ("Photograph", photo))):
+        checked = " checked" if i == 0 else ""
+        button = f"view-{number}-{i}"
+        buttons.append(
+            f'<input type="radio" name="view-{number}" id="{button}"{checked}>'
+            f'<label for="{button}">{what}</label>'
+        )
+        source = data_uri(jpeg_within(picture, int(room * SHARES[i])))
+        pictures.append(
+            f'<img src="{source}" width="{size[0]}" height="{size[1]}" alt="{what}" '
+            'decoding="async">'
+        )
+    return "".join(buttons) + f'<div class="stage">{"".join(pictures)}</div>'
+
+
+def _heat_maps(
+    prediction: Prediction, names: Sequence[str], chosen: Sequence[int], room: int
+) -> str:
+    properties = prediction.properties
+    largest = heat_range(properties)
+    each = int(room * SHARES[2] / max(len(chosen), 1))
+    figures = []
+    for k in chosen:
+        picture = heat_map(prediction.image, properties[k], HEAT_WIDTH, largest)
+        source = data_uri(jpeg_within(picture, each))
+        figures.append(
+            f'<figure><img src="{source}" width="{picture.shape[1]}" height="{picture.shape[0]}" '
+            f'alt="" decoding="async"><figcaption>{names[k]} '
+            f"<small>mean&nbsp;{properties[k].mean():.2f}</small></figcaption></figure>"
+        )
+    scale = f'<p class="scale">activation 0 {color_ramp()} {largest:.3g}</p>'
+    return f'<div class="heat">{"".join(figures)}</div>{scale}'
+
+
+def _categories(findings: Sequence[Finding], colors: Sequence[Sequence[int]]) -> str:
+    doubtful = doubtful_first(findings)
+    first = doubtful[0] if doubtful else findings[0]
+    return "".join(
+        _category(finding, colors, finding is first, bool(doubtful)) for finding in findings
+    )
+
+
+def _category(
+    finding: Finding, colors: Sequence[Sequence[int]], is_open: bool, compared: bool
+) -> str:
+    explanation = finding.explanation
+    badge = ' <span class="badge">least certain</span>' if is_open and compared else ""
+    rival = ""
+    if finding.contrast is not None:
+        rival = (
+            f'<span class="rival">{finding.contrast.difference:+.2f} to '
+            f"<bdi>{_name(finding.contrast.other)}</bdi></span>"
+        )
+    summary = (
+        f"<summary>{patch(colors[finding.category_index])}"
+        f"<b><bdi>{_name(explanation.category)}</bdi></b>"
+        f"<span>{escape(percent(finding.area))}</span><span>score {explanation.score:.3f}</span>"
+        f"{rival}{badge}</summary>"
+    )
+    content = _evidence(explanation)
+    if finding.contrast is not None:
+        content += _contrast(finding.contrast, finding.changes)
+    return f"<details{' open' if is_open else ''}>{summary}{content}</details>"
+
+
+def _evidence(explanation: Explanation) -> str:
+    absent = set(explanation.missing)
+    present = [item for item in explanation.evidence if item not in absent]
+    items = (*explanation.evidence, *explanation.unexpected)
+    longest = max((item.activation for item in items), default=0.0)
+    return "".join(
+        (
+            _table("What speaks for it: shares of the score", present, longest, "supports"),
+            _table("Expected, but not seen", explanation.missing, longest, "missing"),
+            _table("Seen, but not expected", explanation.unexpected, longest, "opposes"),
+        )
+    )
+
+
+def _table(heading: str, items: Sequence[Evidence], longest: float, kind: str) -> str:
+    if not items:
+        return ""
+    rows = [
+        f"<tr><td>{bar(item.activation / longest if longest > 0 else 0, kind)}</td>"
+        f"<td>{item.activation if kind == 'opposes' else item.share:.3f}</td>"
+        f"<td>{_name(item.name)}</td></tr>"
+        for item in items[:ROWS]
+    ]
+    return f"<h4>{heading}</h4><table>{''.join(rows)}{_more(len(items) - ROWS)}</table>"
+
+
+def _more(count: int) -> str:
+    return (
+        f'<tr><td></td><td></td><td class="muted">and {count} more</td></tr>' if count > 0 else ""
+    )
+
+
+def _contrast(contrast: Contrast, changes: Changes | None) -> str:
+    terms = [term for term in contrast.terms if not (term.in_category and term.in_other)]
+    strongest = max((term.activation for term in contrast.terms), default=0.0)
+    own, other = (
+        sum(getattr(term, side) for term in contrast.terms) ** -0.5
+        for side in ("in_category", "in_other")
+    )
+    longest = max(strongest, 1e-12) * max(own, other)
+    rows = []
+    for term in terms[: 2 * ROWS]:
+        full = own if term.in_category else -other
+        drawn = diverging_bar(term.difference / longest, strongest * full / longest)
+        rows.append(
+            f"<tr><td>{drawn}</td><td>{term.difference:+.3f}</td><td>{_name(term.name)}</td></tr>"
+        )
+    rows.append(_more(len(terms) - 2 * ROWS))
+    text = (
+        f"<h4>Why not <bdi>{_name(contrast.other)}</bdi></h4>"
+        f'<p class="muted">{contrast.score:.3f} &minus; {contrast.other_score:.3f} = '
+        f"{contrast.difference:+.3f}; to the right: only <bdi>{_name(contrast.category)}</bdi> has "
+        f"it, to the left: only <bdi>{_name(contrast.other)}</bdi></p>"
+        f"<table>{''.join(rows)}</table>"
+    )
+    if changes is not None and changes.changes:
+        wanted = [
+            f"<li>{'seen' if change.appears else 'not seen'}: {_name(change.name)}</li>"
+            for change in changes.changes[:ROWS]
+        ]
+        if len(changes.changes) > ROWS:
+            wanted.append(f"<li>and {len(changes.changes) - ROWS} more</li>")
+        text += (
+            f"<h4>It would be <bdi>{_name(changes.category)}</bdi> with</h4>"
+            f"<ul>{''.join(wanted)}</ul>"
+        )
+    return text
