@@ -72,6 +72,9 @@ def _add_model(cfg: CfgNode) -> None:
     timm.WEIGHTS = ""
     # Stochastic depth.
     timm.DROP_PATH_RATE = 0.0
+    # 16 or 8: the last stages are dilated and keep this stride, as DeepLab does. Convolutional
+    # networks only.
+    timm.OUTPUT_STRIDE = 32
 
     head = cfg.MODEL.DECODE_HEAD = CfgNode()
     # A class of DECODE_HEADS_REGISTRY.

@@ -26,13 +26,20 @@ FEATURES = ("res2", "res3", "res4", "res5")
 class TimmBackbone(Backbone):
     """Features of a timm model at strides 4, 8, 16 and 32, called "res2" to "res5".
 
+    With a smaller output stride the later features keep that stride, by dilated convolutions.
     A model with one stride only (a plain ViT) gives four of its layers, evenly spaced, to a
     `StridePyramid`. Images are zero-padded at the bottom and right to a multiple of 32 and the
     features cut back.
     """
 
     def __init__(
-        self, name: str, *, weights: str = "", drop_path_rate: float = 0.0, in_channels: int = 3
+        self,
+        name: str,
+        *,
+        weights: str = "",
+        drop_path_rate: float = 0.0,
+        output_stride: int = 32,
+        in_channels: int = 3,
     ) -> None:
         """
         Args:
@@ -40,6 +47,7 @@ class TimmBackbone(Backbone):
             weights: "" (random), "hub" (timm's own download), a file (.pth or .safetensors), or
                 "package:<name>" (the one weight file inside an installed Python package).
             drop_path_rate: stochastic depth.
+            output_stride: the largest stride, 32, 16 or 8.
             in_channels: of the image.
         Raises:
             ProLabError: no such model, it lacks one of the strides, or its weights do not load.
@@ -47,11 +55,23 @@ class TimmBackbone(Backbone):
         super().__init__()
         self.name = name
         options: dict[str, Any] = {"in_chans": in_channels, "drop_path_rate": drop_path_rate}
+        if output_stride not in STRIDES[1:]:
+            raise ProLabError(f"MODEL.TIMM.OUTPUT_STRIDE is {output_stride}: use 8, 16 or 32")
+        if output_stride < STRIDES[-1]:
+            options["output_stride"] = output_stride
+        self.strides = tuple(min(stride, output_stride) for stride in STRIDES)
         net = _create(name, options)
         strides = net.feature_info.reduction()
         self.pyramid: StridePyramid | None = None
         self.patch = self.grid = 1
-        if set(STRIDES) <= set(strides):
+        if output_stride < STRIDES[-1]:
+            if tuple(strides[-4:]) != self.strides:
+                raise ProLabError(
+                    f"MODEL.TIMM.OUTPUT_STRIDE is {output_stride}, but {name!r} cannot be dilated "
+                    f"(its strides are {strides}): use 32, or a convolutional network"
+                )
+            self.indices = [len(strides) - 4 + i for i in range(4)]
+        elif set(STRIDES) <= set(strides):
             # Of several features with one stride the last is the richest.
             self.indices = [len(strides) - 1 - strides[::-1].index(stride) for stride in STRIDES]
         elif len(set(strides)) == 1:
@@ -77,7 +97,7 @@ class TimmBackbone(Backbone):
         channels = net.feature_info.channels()
         self._shapes = {
             feature: ShapeSpec(channels=channels[i], stride=stride)
-            for feature, i, stride in zip(FEATURES, self.indices, STRIDES, strict=True)
+            for feature, i, stride in zip(FEATURES, self.indices, self.strides, strict=True)
         }
 
     @property
@@ -92,7 +112,7 @@ class TimmBackbone(Backbone):
         Args:
             images: (B, 3, H, W), normalised.
         Returns:
-            "res2" to "res5": (B, C, H / stride, W / stride), rounded up.
+            "res2" to "res5": (B, C, H / stride, W / stride), rounded up, see `output_shape`.
         Raises:
             ProLabError: the model is made for one image size, and this is another.
         """
@@ -104,7 +124,7 @@ class TimmBackbone(Backbone):
         if bottom or right:
             features = [
                 x[:, :, : -(-height // stride), : -(-width // stride)]
-                for x, stride in zip(features, STRIDES, strict=True)
+                for x, stride in zip(features, self.strides, strict=True)
             ]
         return dict(zip(FEATURES, features, strict=True))
 
@@ -164,5 +184,6 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
         cfg.MODEL.TIMM.NAME,
         weights=cfg.MODEL.TIMM.WEIGHTS,
         drop_path_rate=cfg.MODEL.TIMM.DROP_PATH_RATE,
+        output_stride=cfg.MODEL.TIMM.OUTPUT_STRIDE,
         in_channels=input_shape.channels,
     )

@@ -30,11 +30,13 @@ def images(size: tuple[int, int], batch: int = 2) -> torch.Tensor:
     return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(0))
 
 
-def check_shapes(backbone: Backbone, size: tuple[int, int]) -> None:
+def check_shapes(
+    backbone: Backbone, size: tuple[int, int], strides: dict[str, int] = STRIDES
+) -> None:
     with torch.no_grad():
         features = backbone(images(size))
     shapes = backbone.output_shape()
-    assert {name: shape.stride for name, shape in shapes.items()} == STRIDES
+    assert {name: shape.stride for name, shape in shapes.items()} == strides
     for name, shape in shapes.items():
         expected = (2, shape.channels, *(-(-side // shape.stride) for side in size))
         assert features[name].shape == expected, name
@@ -47,6 +49,25 @@ def test_four_strides_whatever_the_size(name: str) -> None:
     assert backbone.size_divisibility == 32
     for size in [(64, 96), (61, 90)]:
         check_shapes(backbone, size)
+
+
+@pytest.mark.parametrize("output_stride", [8, 16])
+@pytest.mark.parametrize("name", ["test_resnet", "resnet10t", "test_efficientnet"])
+def test_dilated_networks_keep_a_smaller_stride(name: str, output_stride: int) -> None:
+    backbone = TimmBackbone(name, output_stride=output_stride).eval()
+    strides = {feature: min(stride, output_stride) for feature, stride in STRIDES.items()}
+    for size in [(64, 96), (61, 90)]:
+        check_shapes(backbone, size, strides)
+    # Dilation replaces the step and adds no parameter: weights of the usual network fit.
+    plain = TimmBackbone(name)
+    plain.load_state_dict(backbone.state_dict())
+
+
+def test_networks_that_cannot_be_dilated_are_named() -> None:
+    with pytest.raises(ProLabError, match="OUTPUT_STRIDE is 8, but 'pvt_v2_b0' cannot be dilated"):
+        TimmBackbone("pvt_v2_b0", output_stride=8)
+    with pytest.raises(ProLabError, match="OUTPUT_STRIDE is 4: use 8, 16 or 32"):
+        TimmBackbone("test_resnet", output_stride=4)
 
 
 @pytest.mark.parametrize("name", ["vit_small_patch14_dinov2", "vit_tiny_r_s16_p8_224", "test_vit2"])
