@@ -17,9 +17,12 @@ from prolab_d2.modeling.key_map import segmentor_names
 
 __all__ = ["Conversion", "from_published", "to_published"]
 
+_TABLE = "relative_position_bias_table"
+_INDEX = "relative_position_index"
+
 # What a published state dict has and a model here has not, and why.
 _NOT_NEEDED = {
-    r"\.relative_position_index$": "a table of indices, computed from the size of the grid",
+    rf"\.{_INDEX}$": "a table of indices, computed from the size of the grid",
     r"^auxiliary_head\.": "the config has no auxiliary head",
     r"\.num_batches_tracked$": "a counter that this norm does not keep",
 }
@@ -39,16 +42,22 @@ class Conversion:
         mapped: old name -> new name.
         dropped: old names that have no place in the new state dict -> reason.
         kept: names of the new model that the old state dict cannot have -> where they come from.
+        added: names of the new state dict that the old one lacks -> where they come from.
     """
 
     state: dict[str, Tensor]
     mapped: dict[str, str] = field(default_factory=dict)
     dropped: dict[str, str] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
+    added: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [f"{len(self.mapped)} tensors mapped"]
-        for title, reasons in (("dropped", self.dropped), ("not in the file", self.kept)):
+        for title, reasons in (
+            ("dropped", self.dropped),
+            ("not in the file", self.kept),
+            ("added", self.added),
+        ):
             for reason in dict.fromkeys(reasons.values()):
                 names = [name for name, why in reasons.items() if why == reason]
                 lines.append(f"{len(names)} {title}: {reason} (such as {names[0]})")
@@ -103,6 +112,8 @@ def from_published(published: Mapping[str, Tensor], model: nn.Module) -> Convers
 def to_published(ours: Mapping[str, Tensor], model: nn.Module) -> Conversion:
     """Weights of this project under the published names, the inverse of `from_published`.
 
+    Nothing that the published code stores is missing, so that it loads them strictly.
+
     Args:
         ours: state dict of `model`.
         model: says which names there are.
@@ -115,6 +126,13 @@ def to_published(ours: Mapping[str, Tensor], model: nn.Module) -> Conversion:
             result.mapped[name] = names[name]
         else:
             result.dropped[name] = _reason(name, _OF_OUR_OWN) or "unknown to the published code"
+    tables = [name for name in result.state if name.endswith(_TABLE)]
+    if tables:
+        # One tensor for all blocks: a file holds it once.
+        index = model.backbone.position_index.long()
+        added = [f"{name.removesuffix(_TABLE)}{_INDEX}" for name in tables]
+        result.state |= dict.fromkeys(added, index)
+        result.added |= dict.fromkeys(added, _NOT_NEEDED[rf"\.{_INDEX}$"])
     return result
 
 

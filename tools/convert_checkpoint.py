@@ -3,7 +3,7 @@
 
 Examples:
     python tools/convert_checkpoint.py prolab_ade20k_deit_base.pth --output ade20k.pth \\
-        --config-file ade20k/deit_adapter_base --label-space output/label_spaces/ade20k_release
+        --config-file ade20k/deit_adapter_base_512 --label-space output/label_spaces/ade20k_release
     python tools/convert_checkpoint.py output/model_best.pth --to-published --output published.pth
 
 Every tensor is accounted for: mapped, dropped with a reason, or the program stops. The label space
@@ -60,7 +60,7 @@ def import_published(args: argparse.Namespace) -> str:
     if not args.config_file:
         raise ProLabError(
             "--config-file is missing: name the config of the network in the checkpoint, such as "
-            "ade20k/deit_adapter_base"
+            "ade20k/deit_adapter_base_512"
         )
     cfg = load_config(args.config_file, args.opts)
     if args.label_space:

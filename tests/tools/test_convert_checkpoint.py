@@ -12,6 +12,7 @@ from detectron2.config import CfgNode
 
 from prolab_d2 import Predictor
 from prolab_d2.checkpoint import read_checkpoint
+from prolab_d2.engine import load_config
 from tests.conftest import save_tiny_checkpoint
 from tools.convert_checkpoint import main
 
@@ -67,6 +68,36 @@ def test_there_and_back(
     assert {f"module.{name}" for name in data["state_dict"]} == set(before)
     for name, value in data["state_dict"].items():
         assert torch.equal(value, before[f"module.{name}"]), name
+
+
+def test_tables_of_relative_positions_get_their_index_back(
+    tiny_label_space_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Published code stores it in every block and loads strictly."""
+    cfg = load_config("scenes/beit_adapter_tiny")
+    cfg.MODEL.PROLAB.LABEL_SPACE = str(tiny_label_space_folder)
+    cfg.MODEL.BEIT_ADAPTER.IMG_SIZE = [32, 64]
+    cfg.TEST.SLIDING_WINDOW.ENABLED = False
+    ours = save_tiny_checkpoint(cfg, tmp_path)
+    published = tmp_path / "published.pth"
+    assert main([str(ours), "--to-published", "--output", str(published)]) == 0
+    assert "4 added: a table of indices" in capsys.readouterr().out
+    state = torch.load(published, weights_only=True)["state_dict"]
+    for i in range(4):
+        attention = f"backbone.blocks.{i}.attn"
+        table = state[f"{attention}.relative_position_bias_table"]
+        index = state[f"{attention}.relative_position_index"]
+        assert index.shape == (9, 9) and index.dtype == torch.int64
+        # Every row of the table is used: 3 x 7 offsets of a 2 x 4 grid, and 3 for the class token.
+        assert index.unique().tolist() == list(range(len(table))) == list(range(24))
+    assert published.stat().st_size < 2 * ours.stat().st_size
+    config = tmp_path / "beit.yaml"
+    config.write_text(cfg.dump())
+    again = tmp_path / "again.pth"
+    assert main([str(published), "--config-file", str(config), "--output", str(again)]) == 0
+    assert "4 dropped: a table of indices" in capsys.readouterr().out
+    expected = read_checkpoint(ours).model
+    assert all(torch.equal(x, expected[name]) for name, x in read_checkpoint(again).model.items())
 
 
 def test_what_has_no_place_is_dropped_with_a_reason_or_refused(
