@@ -130,8 +130,9 @@ class _Archive:
 
 
 def _open_zip(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
-    # Members are read under a lock of its own and inflated outside of it.
-    archive = zipfile.ZipFile(path)
+    # Members are read under a lock of its own and inflated outside of it. Given a file, it does not
+    # count its readers, which threads could disturb, to close the file after the last.
+    archive = zipfile.ZipFile(open(path, "rb"))  # noqa: SIM115
     return [info.filename for info in archive.infolist() if not info.is_dir()], archive.read
 
 
