@@ -40,9 +40,11 @@ LABEL_SPACE = ["scikit-learn>=1.3", "sentence-transformers>=3.0"]
 # Reads the weights of ONNX files.
 ONNX = ["onnx>=1.16"]
 LLM = ["llama-cpp-python>=0.3.36"]
+DATASETS = ["scipy>=1.9"]  # reads the label maps of Pascal Context
 DEMO = ["tqdm>=4.62"]  # the demo draws with what the package needs anyway
 DEV = [
     *LABEL_SPACE,
+    *DATASETS,
     *ONNX,
     # Writes the GGUF encoder of the tests.
     "gguf>=0.10",
@@ -103,12 +105,13 @@ setup(
     python_requires=">=3.10",
     install_requires=REQUIREMENTS,
     extras_require={
+        "datasets": DATASETS,
         "label-space": LABEL_SPACE,
         "llm": LLM,
         "onnx": ONNX,
         "demo": DEMO,
         "dev": DEV,
-        "all": sorted({*LABEL_SPACE, *LLM, *ONNX, *DEMO, *DEV}),
+        "all": sorted({*LABEL_SPACE, *DATASETS, *LLM, *ONNX, *DEMO, *DEV}),
     },
     cmdclass={"build_py": BuildWithResources},
 )

@@ -128,7 +128,7 @@ def read_label_map(tree: Tree, name: str) -> np.ndarray:
         from scipy.io import loadmat
     except ImportError as error:
         raise ProLabError(
-            "the label maps of Pascal Context are MATLAB files: pip install scipy to read them"
+            "the label maps of Pascal Context are MATLAB files: pip install scipy (extra: datasets)"
         ) from error
     content = tree.read(f"{name}.mat")
     try:
