@@ -17,24 +17,21 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
-import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from _runs import call, call_session, read_history, versions
+
 from prolab_d2.errors import ProLabError, exit_cleanly
 from prolab_d2.files import atomic_path, check_writable
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-METRICS = ("mIoU", "mIoU_mmseg", "pACC")
 
 
 @dataclass(frozen=True)
@@ -68,75 +65,13 @@ class Run:
         ]  # fmt: skip
 
 
-def call(command: Sequence[str], log: Path, threads: int) -> tuple[float, float]:
-    """Runs a program of the repository with its output appended to `log`.
-
-    Returns:
-        wall seconds and CPU seconds (user + system, all processes of the command).
-    Raises:
-        ProLabError: the command failed; the message ends with its last line.
-    """
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    log.parent.mkdir(parents=True, exist_ok=True)
-    start = time.monotonic()
-    with log.open("ab") as stream:
-        process = subprocess.Popen(
-            [sys.executable, str(REPOSITORY / command[0]), *command[1:]],
-            env=environment,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        lines = log.read_text(errors="replace").strip().splitlines()
-        raise ProLabError(f"{' '.join(command)} failed, see {log}: {lines[-1] if lines else ''}")
-    return time.monotonic() - start, usage.ru_utime + usage.ru_stime
-
-
-def read_history(metrics_file: Path) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
-    """Evaluations and losses after so many iterations, from Detectron2's metrics.json.
-
-    Iterations that a resumed training has repeated count once.
-    """
-    entries = [json.loads(line) for line in metrics_file.read_text().splitlines()]
-    losses = {
-        entry["iteration"] + 1: round(entry["total_loss"], 5)
-        for entry in entries
-        if "total_loss" in entry
-    }
-    # The evaluation after the last iteration is logged under a number one higher.
-    last = max(losses)
-    evaluations = {
-        min(entry["iteration"] + 1, last): {
-            key: round(entry[f"sem_seg/{key}"], 4) for key in METRICS
-        }
-        for entry in entries
-        if "sem_seg/mIoU" in entry
-    }
-    return (
-        [{"iteration": key, **evaluations[key]} for key in sorted(evaluations)],
-        [{"iteration": key, "loss": losses[key]} for key in sorted(losses)],
-    )
-
-
-def _versions() -> dict[str, str]:
-    names = ("torch", "torchvision", "timm", "detectron2", "numpy")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
-
-
 def train(run: Run, threads: int, test_dataset: str | None) -> dict[str, Any]:
     """Trains (or finishes, or skips) one run and returns its record."""
     if run.record.is_file():
         print(f"{run.name}: done before, {run.record}", flush=True)
         return json.loads(run.record.read_text())
-    times_file = run.output / "times.json"
-    sessions = json.loads(times_file.read_text()) if times_file.is_file() else []
     print(f"{run.name}: training", flush=True)
-    wall, cpu = call(run.command(), run.output / "console.log", threads)
-    sessions.append({"wall_s": round(wall, 1), "cpu_s": round(cpu, 1)})
-    with atomic_path(times_file) as temporary:
-        Path(temporary).write_text(json.dumps(sessions))
+    sessions = call_session(run.command(), run.output, threads)
     evaluations, losses = read_history(run.output / "metrics.json")
     best = max(evaluations, key=lambda entry: entry["mIoU"])
     record = {
@@ -145,7 +80,7 @@ def train(run: Run, threads: int, test_dataset: str | None) -> dict[str, Any]:
         "command": " ".join(run.command()),
         "threads": threads,
         "sessions": sessions,
-        "versions": _versions(),
+        "versions": versions(),
         "val_last": evaluations[-1],
         "val_best": best,
         "evaluations": evaluations,
@@ -159,7 +94,10 @@ def train(run: Run, threads: int, test_dataset: str | None) -> dict[str, Any]:
     run.record.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(run.record) as temporary:
         Path(temporary).write_text(json.dumps(record, indent=1) + "\n")
-    print(f"{run.name}: val mIoU {best['mIoU']:.2f}, {wall / 60:.1f} min", flush=True)
+    print(
+        f"{run.name}: val mIoU {best['mIoU']:.2f}, {sessions[-1]['wall_s'] / 60:.1f} min",
+        flush=True,
+    )
     return record
 
 

@@ -9,6 +9,7 @@ from detectron2.config import CfgNode
 
 from tests.golden import REPOSITORY
 from tools import compare
+from tools._runs import METRICS
 
 
 def record(config: str, seed: int, val: float, test: float, seconds: float) -> dict:
@@ -35,7 +36,7 @@ def test_the_table_has_mean_and_spread_of_every_config() -> None:
 
 def test_history_counts_repeated_iterations_once(tmp_path: Path) -> None:
     def evaluation(iteration: int, value: float) -> dict:
-        return {"iteration": iteration, **{f"sem_seg/{key}": value for key in compare.METRICS}}
+        return {"iteration": iteration, **{f"sem_seg/{key}": value for key in METRICS}}
 
     entries = [
         {"iteration": 19, "total_loss": 2.0},
