@@ -9,9 +9,17 @@ import torch
 from detectron2.config import CfgNode
 
 from prolab_d2 import ProLabError
-from prolab_d2.data.datasets.folder import register_folder
-from prolab_d2.evaluation.linear_probe import Samples, linear_probe, sample_pixels
+from prolab_d2.data import leave_out, register_folder
+from prolab_d2.evaluation.linear_probe import (
+    LinearMap,
+    Samples,
+    fit_linear_map,
+    linear_probe,
+    probe_images,
+    sample_pixels,
+)
 from prolab_d2.modeling import PropertySegmentor
+from prolab_d2.modeling.inference import category_labels
 from tests.conftest import save_tiny_checkpoint
 from tools.linear_probe import main
 
@@ -33,8 +41,41 @@ def test_probes_find_what_is_there_and_no_more() -> None:
     assert result.own[0] == pytest.approx(100 * share) and result.own[1] == 0
     assert result.activations[0] == pytest.approx(100)
     assert result.activations[1:3].max() < 75
+    assert result.map.categories.tolist() == [0, 1, 2]
+    assert linear_probe(separable(0), separable(1), 4, own_categories=False).own is None
     without = dataclasses.replace(separable(0), activations=None)
     assert linear_probe(without, without, 4).activations is None
+
+
+def test_a_linear_map_of_two_categories_and_of_one() -> None:
+    given = np.array([[0.0, 1.0], [0.1, 2.0], [3.0, 1.0], [3.2, 2.0]])
+    fitted = fit_linear_map(given, np.array([7, 7, 2, 2]))
+    assert fitted.weight.shape == (2, 2)
+    assert fitted.answers(given).tolist() == [7, 7, 2, 2]
+    with pytest.raises(ProLabError, match="are of one category"):
+        fit_linear_map(given, np.array([3, 3, 3, 3]))
+
+
+def test_a_probe_is_evaluated_on_whole_images(tiny_cfg: CfgNode) -> None:
+    """Signatures over their length as a probe of unit length: the model's own answer."""
+    torch.manual_seed(0)
+    model = PropertySegmentor(tiny_cfg).eval()
+    torch.nn.init.normal_(model.projection.weight)
+    sem_seg = torch.randint(0, 5, (128, 160))
+    sem_seg[:8] = 255
+    one = {"image": torch.randint(0, 256, (3, 64, 80), dtype=torch.uint8), "sem_seg": sem_seg}
+    maps = model.predict_logits(one["image"]).map_values(model.property_space.activations)
+    labels = category_labels(maps, (128, 160), model.property_space.category_weights)[0].numpy()
+    # Ids in another order, as a fit may have them; category 3 was not among its pixels.
+    order = np.array([4, 0, 2, 1])
+    weights = model.property_space.category_weights.numpy()
+    fitted = LinearMap(weights[order], np.array([0.0, 0, 0, 0]), order)
+    metrics = probe_images(model, [one], fitted, 5, 255)
+    assert metrics.confusion.sum() == 120 * 160 and metrics.predicted[3] == 0
+    right = (labels == sem_seg.numpy()) & (labels != 3)
+    assert metrics.intersection.sum() >= right[8:].sum() > 0
+    full = probe_images(model, [one], LinearMap(weights, np.zeros(5), np.arange(5)), 5, 255)
+    assert full.intersection.sum() == (labels == sem_seg.numpy())[8:].sum()
 
 
 @pytest.mark.parametrize("supervision", ["property", "category"])
@@ -81,5 +122,29 @@ def test_the_tool_prints_a_row_for_every_category(
     assert "probe of activations" in out and "sign symbol" in out
     mean = [float(x) for x in out.splitlines()[-1].split()[1:]]
     assert mean[1] > mean[0], "colours tell these categories, a random network does not"
+    more = ["--val", names["val"], "--val-images", "0", "--images", "2", "--whole-images"]
+    assert main([*arguments, *more]) == 0
+    out = capsys.readouterr().out
+    assert "the same, whole images" in out and len(out.splitlines()[-1].split()) == 5
     assert main([*arguments, "--val", "nowhere"]) == 2
     assert "error: data set nowhere is not known" in capsys.readouterr().err
+
+
+def test_the_tool_knows_categories_that_the_model_does_not(
+    tiny_cfg: CfgNode,
+    tiny_dataset_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names = register_folder(tiny_dataset_folder)
+    checkpoint = save_tiny_checkpoint(tiny_cfg, tmp_path)
+    train, val = (leave_out(names[split], ["fence"]) for split in ("train", "val"))
+    arguments = [str(checkpoint), "--train", train, "--pixels", "200", "--val"]
+    assert main([*arguments, val]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "own answer" not in lines[0] and "probe of activations" in lines[0]
+    assert [line.split("  ")[0] for line in lines[2:]] == [
+        "sky", "meadow", "car", "sign symbol", "mean",
+    ]  # fmt: skip
+    assert main([*arguments, names["val"]]) == 2
+    assert "have different categories" in capsys.readouterr().err
