@@ -182,6 +182,9 @@ def _add_input_and_data(cfg: CfgNode) -> None:
     # Categories that training and its evaluations do not know: their pixels are unlabelled, the
     # label space has only the others.
     cfg.DATASETS.HELD_OUT = []
+    # How often an image of each data set of DATASETS.TRAIN is drawn, in any unit; [] for all images
+    # equally often. Data sets with different categories need a label space that has them all.
+    cfg.DATASETS.SAMPLING_WEIGHTS = []
 
 
 def _add_solver_and_test(cfg: CfgNode) -> None:

@@ -8,6 +8,9 @@ Examples:
     python tools/build_label_space.py --categories cityscapes --llm llama-2-7b-chat.Q4_K_M.gguf \\
         --encoder BAAI/bge-base-en-v1.5 --output output/label_spaces/cityscapes
 
+    python tools/build_label_space.py --merge camvid scenes --properties 48 \\
+        --output output/label_spaces/streets
+
 The result is a folder for MODEL.PROLAB.LABEL_SPACE. What each stage has made is kept in a working
 folder: a command that was stopped, repeated, goes on where it was, and one with other settings
 repeats only what they change.
@@ -181,6 +184,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="add categories, too, none of whose sentences is near a property",
     )
+    group.add_argument(
+        "--merge",
+        nargs="+",
+        metavar="DIR|NAME",
+        help="the categories of several label spaces in new properties of all their sentences, for "
+        "training on several data sets at once",
+    )
     args = parser.parse_args(argv)
     _check_args(parser, args)
     args.workers = args.workers or (4 if args.server else 1)
@@ -198,8 +208,11 @@ def _number_or_auto(text: str) -> int | None:
 
 
 def _check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    if args.merge:
+        _check_merge(parser, args)
+        return
     if not args.categories and not args.descriptions:
-        parser.error("give --categories (with a language model) or --descriptions")
+        parser.error("give --categories (with a language model), --descriptions or --merge")
     if args.llm and args.server:
         parser.error("give --llm or --server, not both")
     if bool(args.server) != bool(args.model):
@@ -217,6 +230,17 @@ def _check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
         parser.error("--extend and --output must be two folders")
 
 
+def _check_merge(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    if len(args.merge) < 2:
+        parser.error("--merge takes two label spaces or more")
+    others = ("categories", "descriptions", "llm", "server", "encoder", "embeddings", "extend")
+    for name in (*others, "name_with_llm"):
+        if getattr(args, name):
+            parser.error(f"--merge takes all it needs from the label spaces: drop --{name}")
+    if any(os.path.realpath(name) == os.path.realpath(args.output) for name in args.merge):
+        parser.error("--output must be another folder than those of --merge")
+
+
 def working_folder(args: argparse.Namespace) -> Path:
     if args.work:
         return Path(args.work)
@@ -232,6 +256,8 @@ def build(args: argparse.Namespace, work: Path, progress: Progress) -> LabelSpac
     Raises:
         ProLabError: it cannot be built.
     """
+    if args.merge:
+        return merge(args)
     given = read_descriptions(args.descriptions) if args.descriptions else {}
     if given:
         total = sum(map(len, given.values()))
@@ -361,14 +387,28 @@ def extend(
     *earlier, last = space.provenance["extensions"]
     extensions = [*earlier, {**last, **provenance}]
     space = dataclasses.replace(space, provenance={**space.provenance, "extensions": extensions})
+    _check_confused(args, space, "add sentences about what tells them apart")
+    return space
+
+
+def merge(args: argparse.Namespace) -> LabelSpace:
+    space, *others = map(LabelSpace.load, args.merge)
+    for other in others:
+        space = space.merge(other, args.properties, method=args.clustering, seed=args.seed)
+    note = {"note": args.note} if args.note else {}
+    space = dataclasses.replace(space, provenance={**space.provenance, **note})
+    _check_confused(args, space, "choose more --properties")
+    return space
+
+
+def _check_confused(args: argparse.Namespace, space: LabelSpace, cure: str) -> None:
     groups = space.confused_categories()
     if groups and not args.allow_confused:
         listed = "; ".join(" = ".join(group) for group in groups[:5])
         raise ProLabError(
-            f"{len(groups)} groups of categories have the same properties ({listed}): add "
-            "sentences about what tells them apart, or allow it with --allow-confused"
+            f"{len(groups)} groups of categories have the same properties ({listed}): {cure}, or "
+            "allow it with --allow-confused"
         )
-    return space
 
 
 def report(space: LabelSpace) -> str:

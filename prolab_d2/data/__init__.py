@@ -8,11 +8,15 @@ from prolab_d2.data.datasets import (
     Categories,
     check_categories,
     leave_out,
+    in_label_space,
+    match_categories,
+    own_label_space,
     read_categories,
     register_all,
     register_dataset,
     register_folder,
 )
+from prolab_d2.data.loading import build_train_loader
 from prolab_d2.data.property_targets import PropertyTargets, make_property_targets
 from prolab_d2.data.reading import LabelIds, read_image, read_mask, read_sem_seg
 
@@ -22,9 +26,13 @@ __all__ = [
     "PropertyDatasetMapper",
     "PropertyTargets",
     "build_augmentations",
+    "build_train_loader",
     "check_categories",
     "leave_out",
+    "in_label_space",
     "make_property_targets",
+    "match_categories",
+    "own_label_space",
     "read_categories",
     "read_image",
     "read_mask",

@@ -162,8 +162,8 @@ def _check_same_ids(names: Sequence[str]) -> None:
         if not label_ids.same_as(first):
             raise ProLabError(
                 f"data sets {names[0]} and {name} in DATASETS.TRAIN have masks with different ids "
-                "(number of categories, ignore_label or label_map): train on one of them, or give "
-                "both the same ids"
+                "(number of categories, ignore_label or label_map): train on one of them, or name "
+                "a label space with the categories of both (tools/build_label_space.py --merge)"
             )
 
 

@@ -197,23 +197,29 @@ class LabelIds:
         theirs = (other.num_categories, other.ignore_label)
         return mine == theirs and np.array_equal(self._table, other._table)
 
-    def label_map_of(self, kept: Sequence[int]) -> dict[int, int]:
-        """The `label_map` with which the same files have some of the categories only.
+    def label_map_to(
+        self, new_ids: Sequence[int | None], num_categories: int, ignore_label: int
+    ) -> dict[int, int]:
+        """The `label_map` with which the same files have the ids of another list of categories.
 
         Args:
-            kept: ids of the categories that stay; their new ids are their places here.
+            new_ids: the new id of every category; None where it has none and is unlabelled.
+            num_categories, ignore_label: of the new list.
         Returns:
-            File id -> new id; `ignore_label` for the other categories, -1 for unknown file ids.
+            File id -> new id, or -1 for file ids that stay unknown.
         """
-        new_ids = np.full(self.num_categories, self.ignore_label)
-        new_ids[list(kept)] = np.arange(len(kept))
         # These would stand for themselves if nothing were said about them.
-        named = {*range(len(kept)), self.ignore_label, 65535}
+        named = {*range(num_categories), ignore_label, 65535}
         named.update(np.flatnonzero(self._table != _INVALID).tolist())
         result = {}
         for file_id in sorted(named):
             label = int(self._table[file_id])
-            result[file_id] = int(new_ids[label]) if 0 <= label < self.num_categories else label
+            new = label
+            if label == self.ignore_label:
+                new = ignore_label
+            elif label != _INVALID:
+                new = ignore_label if new_ids[label] is None else new_ids[label]
+            result[file_id] = new
         return result
 
     def unknown_ids(self, mask: np.ndarray) -> np.ndarray:

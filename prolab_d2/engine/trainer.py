@@ -13,7 +13,6 @@ from detectron2.config import CfgNode
 from detectron2.data import (
     MetadataCatalog,
     build_detection_test_loader,
-    build_detection_train_loader,
 )
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, defaults, hooks
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
@@ -22,7 +21,7 @@ from detectron2.utils.logger import setup_logger
 from torch import nn
 
 from prolab_d2.checkpoint import AVERAGE, PropertyCheckpointer
-from prolab_d2.data import PropertyDatasetMapper
+from prolab_d2.data import PropertyDatasetMapper, build_train_loader
 from prolab_d2.engine.hooks import BestCheckpoint, CategoryWarmup, WeightAverage
 from prolab_d2.engine.open_vocabulary import evaluate_open_vocabulary
 from prolab_d2.engine.train_step import TrainStep
@@ -107,7 +106,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Any:
-        return build_detection_train_loader(cfg, mapper=PropertyDatasetMapper(cfg, True))
+        return build_train_loader(cfg)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:

@@ -20,6 +20,7 @@ __all__ = [
     "BACKGROUND",
     "Categories",
     "check_categories",
+    "match_categories",
     "named_categories",
     "read_categories",
 ]
@@ -242,6 +243,44 @@ def _colors(given: list[Any], names: list[str], path: Path) -> tuple[tuple[int, 
     return tuple(colors)
 
 
+def match_categories(
+    metadata: Any, label_space: _HasCategories, *, background: bool = False
+) -> list[int]:
+    """Where the categories of a data set stand in a label space.
+
+    Upper and lower case and the number of spaces do not matter. With as many categories as the
+    label space, the data set must have them in the same order; with fewer, in any.
+
+    Args:
+        metadata: Detectron2 metadata with `stuff_classes`.
+        background: as for `check_categories`.
+    Returns:
+        For every category of the data set but the background its index in the label space.
+    Raises:
+        ProLabError: they differ (the first difference is named), or the data set has none.
+    """
+    name, names = metadata.get("name", ""), stuff_classes(metadata)
+    expected = [_plain(category) for category in label_space.categories]
+    if len(names) - background >= len(expected):
+        check_categories(metadata, label_space, background=background)
+        return list(range(len(expected)))
+    names = names[background:]
+    unknown = [ours for ours in names if _plain(ours) not in expected]
+    if unknown:
+        raise ProLabError(
+            f"data set {name} has a category {unknown[0]!r}, which is not among the "
+            f"{len(expected)} of the label space: use the label space of this data set, or one "
+            "that has its categories and others (tools/build_label_space.py --merge)"
+        )
+    rows = [expected.index(_plain(ours)) for ours in names]
+    if len(set(rows)) < len(rows):
+        raise ProLabError(
+            f"data set {name} has a category twice, apart from upper and lower case: make the "
+            "names unique"
+        )
+    return rows
+
+
 def check_categories(
     metadata: Any, label_space: _HasCategories, *, background: bool = False
 ) -> None:
@@ -272,7 +311,7 @@ def check_categories(
     names = names[background:]
     pairs = zip(names, expected, strict=False)
     for index, (ours, theirs) in enumerate(pairs, start=int(background)):
-        if ours.lower().split() != theirs.lower().split():
+        if _plain(ours) != _plain(theirs):
             raise ProLabError(
                 f"category {index} is {ours!r} in data set {name} and {theirs!r} in the label "
                 "space: use the label space of this data set, or bring both into the same order"
@@ -282,3 +321,7 @@ def check_categories(
             f"data set {name} has {len(names)} categories and the label space {len(expected)}: use "
             "the label space of this data set"
         )
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.lower().split())

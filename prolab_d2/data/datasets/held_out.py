@@ -51,6 +51,7 @@ def leave_out(name: str, categories: Sequence[str]) -> str:
             f"DATASETS.HELD_OUT names every category of data set {name}: leave some to train on"
         )
     label_ids = LabelIds.from_metadata(metadata)
+    new_ids = [kept.index(i) if i in kept else None for i in range(len(names))]
     colors = metadata.get("stuff_colors", None)
     register_dataset(
         name + suffix,
@@ -58,7 +59,7 @@ def leave_out(name: str, categories: Sequence[str]) -> str:
         stuff_classes=[names[i] for i in kept],
         **({"stuff_colors": [colors[i] for i in kept]} if colors else {}),
         ignore_label=label_ids.ignore_label,
-        label_map=label_ids.label_map_of(kept),
+        label_map=label_ids.label_map_to(new_ids, len(kept), label_ids.ignore_label),
         evaluator_type="sem_seg",
     )
     return name + suffix
