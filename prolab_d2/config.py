@@ -178,6 +178,7 @@ def _add_input_and_data(cfg: CfgNode) -> None:
     cfg.INPUT.TEST_SIZE_MULTIPLE = 1
     # A data set folder (images/<split>, annotations/<split>, categories.txt). When set,
     # DATASETS.TRAIN and DATASETS.TEST are taken from its splits "train" and "val".
+    # Several are joined as in PATH (":", on Windows ";").
     cfg.DATASETS.FOLDER = ""
     # Categories that training and its evaluations do not know: their pixels are unlabelled, the
     # label space has only the others.
@@ -218,7 +219,8 @@ def _add_solver_and_test(cfg: CfgNode) -> None:
     cfg.TEST.BACKGROUND_THRESHOLD = 0.0
     # Also evaluate every property (IoU and average precision).
     cfg.TEST.PROPERTIES = False
-    # The metric whose best value decides which checkpoint is model_best.pth.
+    # The metric whose best value decides which checkpoint is model_best.pth. With several data
+    # sets to test on, "sem_seg/..." is the mean over them.
     cfg.TEST.BEST_METRIC = "sem_seg/mIoU"
     window = cfg.TEST.SLIDING_WINDOW = CfgNode()
     # Windows instead of the whole image at once.

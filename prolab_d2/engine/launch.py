@@ -19,8 +19,10 @@ def argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
     parser = default_argument_parser(epilog=epilog)
     parser.add_argument(
         "--dataset",
+        action="append",
         metavar="FOLDER",
-        help="train and evaluate on images/<split>, annotations/<split> and categories.txt there",
+        help="train and evaluate on images/<split>, annotations/<split> and categories.txt there; "
+        "may be repeated, with a label space that has the categories of all",
     )
     return parser
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from argparse import Namespace
 from collections.abc import Sequence
 from functools import reduce
@@ -17,7 +18,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from prolab_d2.config import add_prolab_config
-from prolab_d2.data import check_categories, leave_out, register_folder
+from prolab_d2.data import in_label_space, leave_out, match_categories, register_folder
 from prolab_d2.device import check_device
 from prolab_d2.errors import ProLabError
 from prolab_d2.files import check_writable
@@ -76,7 +77,7 @@ def load_config(
     overrides: Sequence[str] = (),
     *,
     text: str | None = None,
-    dataset: str | None = None,
+    datasets: Sequence[str] | None = None,
 ) -> CfgNode:
     """Reads a config file (or the YAML `text` of a checkpoint), then the overrides.
 
@@ -84,7 +85,7 @@ def load_config(
         config_file: path or shipped name; None for defaults or `text`.
         overrides: KEY VALUE pairs.
         text: YAML that replaces the file; keys unknown here are left out.
-        dataset: a data set folder, takes the place of DATASETS.FOLDER.
+        datasets: data set folders, take the place of DATASETS.FOLDER.
     Returns:
         A config, not frozen, whose device is "cpu" where there is no GPU.
     Raises:
@@ -144,8 +145,8 @@ def load_config(
             f"SOLVER.EMA_DECAY is {cfg.SOLVER.EMA_DECAY}: give 0 (off) or a share below 1, such as "
             "0.999"
         )
-    if dataset:
-        cfg.DATASETS.FOLDER = str(dataset)
+    if datasets:
+        cfg.DATASETS.FOLDER = os.pathsep.join(map(str, datasets))
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     return cfg
@@ -182,8 +183,9 @@ def resolve_datasets(cfg: CfgNode, training: bool = True) -> None:
     Raises:
         ProLabError: a data set is unknown, incomplete, or has other categories.
     """
-    if cfg.DATASETS.FOLDER:
-        _choose_splits(cfg, register_folder(cfg.DATASETS.FOLDER), training)
+    folders = cfg.DATASETS.FOLDER.split(os.pathsep) if cfg.DATASETS.FOLDER else []
+    if folders:
+        _choose_splits(cfg, [register_folder(folder) for folder in folders], training)
     if not cfg.MODEL.PROLAB.LABEL_SPACE:
         raise ProLabError(
             "MODEL.PROLAB.LABEL_SPACE is empty: name a shipped label space or the folder of one "
@@ -209,7 +211,9 @@ def resolve_datasets(cfg: CfgNode, training: bool = True) -> None:
                 "for your own images use --dataset FOLDER"
             )
         metadata = MetadataCatalog.get(name)
-        check_categories(metadata, label_space, background=evaluated and background)
+        match_categories(metadata, label_space, background=evaluated and background)
+    if training:
+        _train_in_label_space(cfg, label_space)
     for name in cfg.DATASETS.TEST:
         _check_masks(name)
 
@@ -221,22 +225,32 @@ def _leave_out(cfg: CfgNode, training: bool) -> None:
         cfg.DATASETS[key] = tuple(leave_out(name, cfg.DATASETS.HELD_OUT) for name in names)
 
 
-def _choose_splits(cfg: CfgNode, names: dict[str, str], training: bool) -> None:
-    """Splits "train" and "val" of a folder, unless the config names splits of this folder."""
-    prefix = next(iter(names.values())).rpartition("_sem_seg_")[0] + "_sem_seg_"
+def _train_in_label_space(cfg: CfgNode, label_space: LabelSpace) -> None:
+    """Training sets that lack a category of the label space take over its ids, all of them."""
+    names = cfg.DATASETS.TRAIN
+    sizes = [len(MetadataCatalog.get(name).stuff_classes) for name in names]
+    if any(size < label_space.num_categories for size in sizes):
+        cfg.DATASETS.TRAIN = tuple(in_label_space(name, label_space) for name in names)
+
+
+def _choose_splits(cfg: CfgNode, folders: list[dict[str, str]], training: bool) -> None:
+    """Splits "train" and "val" of folders, unless the config names splits of these folders."""
+    prefixes = tuple(
+        next(iter(names.values())).rpartition("_sem_seg_")[0] + "_sem_seg_" for names in folders
+    )
     for split, key in (("train", "TRAIN"), ("val", "TEST")):
         named = cfg.DATASETS[key]
-        if named and all(name.startswith(prefix) for name in named):
+        if named and all(name.startswith(prefixes) for name in named):
             continue
-        if split in names:
-            cfg.DATASETS[key] = (names[split],)
-        elif key == "TRAIN" and not training:
-            cfg.DATASETS[key] = ()
-        else:
-            raise ProLabError(
-                f"{cfg.DATASETS.FOLDER} has no folder images/{split}, but {', '.join(names)}: "
-                f"rename one, or name it with DATASETS.{key} \"('{next(iter(names.values()))}',)\""
-            )
+        found = tuple(names[split] for names in folders if split in names)
+        if len(found) == len(folders) or (key == "TRAIN" and not training):
+            cfg.DATASETS[key] = found
+            continue
+        names = next(names for names in folders if split not in names)
+        raise ProLabError(
+            f"{cfg.DATASETS.FOLDER} has no folder images/{split}, but {', '.join(names)}: "
+            f"rename one, or name it with DATASETS.{key} \"('{next(iter(names.values()))}',)\""
+        )
 
 
 def _check_masks(name: str) -> None:
@@ -268,7 +282,7 @@ def prepare_run(args: Namespace) -> CfgNode:
             "--config-file is missing: give a path or a name such as camvid/lite0_property"
         )
     args.config_file = str(find_config(args.config_file))
-    cfg = load_config(args.config_file, args.opts, dataset=args.dataset)
+    cfg = load_config(args.config_file, args.opts, datasets=args.dataset)
     resolve_datasets(cfg, training=not args.eval_only)
     if not cfg.MODEL.DEVICE.startswith("cuda"):  # each process finds its own GPU later
         check_device(cfg.MODEL.DEVICE)

@@ -21,11 +21,11 @@ from detectron2.utils.logger import setup_logger
 from torch import nn
 
 from prolab_d2.checkpoint import AVERAGE, PropertyCheckpointer
-from prolab_d2.data import PropertyDatasetMapper, build_train_loader
+from prolab_d2.data import PropertyDatasetMapper, build_train_loader, own_label_space
 from prolab_d2.engine.hooks import BestCheckpoint, CategoryWarmup, WeightAverage
 from prolab_d2.engine.open_vocabulary import evaluate_open_vocabulary
 from prolab_d2.engine.train_step import TrainStep
-from prolab_d2.evaluation import PropertyEvaluator, SemSegEvaluator
+from prolab_d2.evaluation import PropertyEvaluator, SemSegEvaluator, mean_results
 from prolab_d2.label_space import LabelSpace
 from prolab_d2.solver import build_lr_scheduler, build_optimizer
 
@@ -120,10 +120,9 @@ class Trainer(DefaultTrainer):
         if cfg.TEST.PROPERTIES and cfg.MODEL.PROLAB.SUPERVISION == "property":
             label_space = LabelSpace.load(cfg.MODEL.PROLAB.LABEL_SPACE)
             background = cfg.TEST.BACKGROUND_THRESHOLD > 0
+            own = own_label_space(dataset_name, label_space, background=background)
             evaluators.append(
-                PropertyEvaluator(
-                    dataset_name, label_space, output_dir=folder, background=background
-                )
+                PropertyEvaluator(dataset_name, own, output_dir=folder, background=background)
             )
         return DatasetEvaluators(evaluators)
 
@@ -134,14 +133,36 @@ class Trainer(DefaultTrainer):
         model: nn.Module,
         evaluators: list[DatasetEvaluator] | None = None,
     ) -> OrderedDict[str, Any]:
-        """As Detectron2's, with the property activations that TEST.PROPERTIES evaluates."""
+        """As Detectron2's, with the property activations that TEST.PROPERTIES evaluates.
+
+        Every data set is evaluated on its own categories. Results of several data sets are under
+        their names, and their means under "sem_seg".
+        """
         segmentor = getattr(model, "module", model)
         before = segmentor.output_properties
         segmentor.output_properties = before or (cfg.TEST.PROPERTIES and segmentor.has_properties)
+        results: OrderedDict[str, Any] = OrderedDict()
         try:
-            return super().test(cfg, model, evaluators)
+            for i, name in enumerate(cfg.DATASETS.TEST):
+                background = cfg.TEST.BACKGROUND_THRESHOLD > 0
+                own = own_label_space(name, segmentor.label_space, background=background)
+                whole = own is segmentor.label_space
+                one = cfg.clone()
+                one.defrost()
+                one.DATASETS.TEST = (name,)
+                results[name] = super().test(
+                    one,
+                    model if whole else segmentor.with_label_space(own),
+                    None if evaluators is None else [evaluators[i]],
+                )
         finally:
             segmentor.output_properties = before
+        if len(results) == 1:
+            return next(iter(results.values()))
+        means = mean_results([result.get("sem_seg", {}) for result in results.values()])
+        if means:
+            results["sem_seg"] = means
+        return results
 
     @classmethod
     def evaluate_checkpoint(cls, cfg: CfgNode) -> OrderedDict[str, Any]:

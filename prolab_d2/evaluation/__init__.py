@@ -2,6 +2,7 @@
 
 from prolab_d2.evaluation.property_evaluator import PropertyEvaluator
 from prolab_d2.evaluation.property_metrics import PropertyMetrics
+from prolab_d2.evaluation.reporting import mean_results
 from prolab_d2.evaluation.sem_seg_evaluator import SemSegEvaluator
 from prolab_d2.evaluation.sem_seg_metrics import SemSegMetrics, confusion_matrix
 
@@ -11,4 +12,5 @@ __all__ = [
     "SemSegEvaluator",
     "SemSegMetrics",
     "confusion_matrix",
+    "mean_results",
 ]

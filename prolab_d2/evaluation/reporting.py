@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from detectron2.utils import comm
 
 from prolab_d2.files import atomic_path
 
-__all__ = ["sum_over_processes", "write_json"]
+__all__ = ["mean_results", "sum_over_processes", "write_json"]
 
 
 def sum_over_processes(counts: np.ndarray) -> np.ndarray:
@@ -25,6 +26,16 @@ def sum_over_processes(counts: np.ndarray) -> np.ndarray:
     total = torch.from_numpy(counts).to(device, copy=True)
     dist.all_reduce(total)
     return total.cpu().numpy()
+
+
+def mean_results(results: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The means of what all results have, but for values of single categories ("IoU-car")."""
+    common = [name for name in results[0] if "-" not in name] if results else []
+    return {
+        name: float(np.mean([result[name] for result in results]))
+        for name in common
+        if all(name in result for result in results)
+    }
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

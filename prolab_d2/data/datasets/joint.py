@@ -64,15 +64,19 @@ def in_label_space(name: str, label_space: LabelSpace) -> str:
     return name + suffix
 
 
-def own_label_space(name: str, label_space: LabelSpace) -> LabelSpace:
+def own_label_space(
+    name: str, label_space: LabelSpace, *, background: bool = False
+) -> LabelSpace:
     """The part of a label space that has just the categories of a data set, in its order.
 
     Bank and properties stay, so a trained network answers with it in the ids of the data set.
 
+    Args:
+        background: the data set has a category "background" before them.
     Raises:
         ProLabError: the label space lacks a category of the data set.
     """
-    rows = match_categories(MetadataCatalog.get(name), label_space)
+    rows = match_categories(MetadataCatalog.get(name), label_space, background=background)
     if rows == list(range(label_space.num_categories)):
         return label_space
     return label_space.subset([label_space.categories[row] for row in rows])
