@@ -103,6 +103,36 @@ def test_a_background_is_evaluated_with_a_model_that_has_none(
     assert properties["pixels"] <= 2 * (44 // 4 + 1) * 80 // 4
 
 
+@pytest.mark.parametrize("supervision", ["property", "category"])
+def test_data_sets_with_different_categories_train_together(
+    run: Run, tiny_dataset_folder: Path, tmp_path: Path, supervision: str
+) -> None:
+    other = tmp_path / f"other_{tmp_path.name}"
+    shutil.copytree(tiny_dataset_folder, other)
+    # The third and the first of the five categories, in this order and with ids of their own.
+    entries = [{"name": "fence", "id": 1}, {"name": "sky", "id": 0}]
+    label_map = {"2": 255, "3": 255, "4": 255}
+    (other / "categories.txt").unlink()
+    content = {"categories": entries, "label_map": label_map}
+    (other / "categories.json").write_text(json.dumps(content))
+    options = ["MODEL.PROLAB.SUPERVISION", supervision]
+    weights = ["DATASETS.SAMPLING_WEIGHTS", "[1, 2]", "TEST.PROPERTIES", "True"]
+    assert run("--dataset", other, *options, *weights) == 0
+    output = tmp_path / "output"
+    results = {}
+    for folder, count in ((tiny_dataset_folder, 5), (other, 2)):
+        name = f"{folder.name}_sem_seg_val"
+        found = json.loads((output / f"inference/{name}/sem_seg_metrics.json").read_text())
+        assert len(found["categories"]) == count
+        results[name] = found["percent"]["mIoU"]
+    # One number decides which checkpoint is the best one.
+    last = json.loads((output / "metrics.json").read_text().splitlines()[-1])
+    assert last["sem_seg/mIoU"] == pytest.approx(sum(results.values()) / 2)
+    for name, value in results.items():
+        assert last[f"{name}/sem_seg/mIoU"] == pytest.approx(value)
+    assert (output / "model_best.pth").is_file()
+
+
 def test_log_and_screen_show_the_result_of_every_category(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

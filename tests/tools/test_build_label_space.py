@@ -325,16 +325,37 @@ def test_a_label_space_is_extended(
     assert_one_sentence(capsys, "house = shed.*--allow-confused")
 
 
+def test_label_spaces_are_merged(sentences: Path, tmp_path: Path, words: list) -> None:
+    assert run(sentences, tmp_path / "first") == 0
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"cart": ["two round wheels", "wooden box"], "car": ["a bonnet"]}))
+    assert run(other, tmp_path / "second", "--properties", "3") == 0
+    words.clear()
+    arguments = ["--merge", str(tmp_path / "first"), str(tmp_path / "second")]
+    arguments += ["--properties", "7", "--output", str(tmp_path / "out"), "--note", "both"]
+    assert tool.main(arguments) == 0
+    assert not words  # nothing is embedded anew
+    first, space = LabelSpace.load(tmp_path / "first"), LabelSpace.load(tmp_path / "out")
+    assert space.categories == (*first.categories, "cart")
+    assert space.num_properties == 7 and space.provenance["note"] == "both"
+    assert "a bonnet" in space.descriptions["car"]
+    assert tool.main([*arguments[:3], "--properties", "1", "--output", str(tmp_path / "one")]) == 2
+    assert not (tmp_path / "one").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--encoder e", "give --categories .* or --descriptions"),
+        ("--encoder e", "give --categories .* --descriptions or --merge"),
         ("--categories camvid --encoder e --llm a --server b --model c", "not both"),
         ("--categories camvid --encoder e --server b", "--server URL and --model NAME"),
         ("--descriptions d --encoder e --name-with-llm", "--name-with-llm needs"),
         ("--descriptions d", "give --encoder or --embeddings"),
         ("--descriptions d --extend s --properties 4", "--extend keeps the properties"),
         ("--descriptions d --extend ./out", "two folders"),
+        ("--merge a", "two label spaces or more"),
+        ("--merge a b --encoder e", "drop --encoder"),
+        ("--merge a out", "another folder"),
         ("--descriptions d --encoder e --properties 0", "'0' is no whole number above 0"),
         ("--descriptions d --encoder e --properties some", "'some' is no whole number"),
     ],

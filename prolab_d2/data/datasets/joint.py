@@ -64,9 +64,7 @@ def in_label_space(name: str, label_space: LabelSpace) -> str:
     return name + suffix
 
 
-def own_label_space(
-    name: str, label_space: LabelSpace, *, background: bool = False
-) -> LabelSpace:
+def own_label_space(name: str, label_space: LabelSpace, *, background: bool = False) -> LabelSpace:
     """The part of a label space that has just the categories of a data set, in its order.
 
     Bank and properties stay, so a trained network answers with it in the ids of the data set.
