@@ -7,8 +7,8 @@ from prolab_d2.data.dataset_mapper import PropertyDatasetMapper
 from prolab_d2.data.datasets import (
     Categories,
     check_categories,
-    leave_out,
     in_label_space,
+    leave_out,
     match_categories,
     own_label_space,
     read_categories,

@@ -18,6 +18,7 @@ from detectron2.data import transforms as T
 from torch import Tensor
 
 from prolab_d2.data.augmentation import build_augmentations, build_views, make_views
+from prolab_d2.data.datasets.joint import own_label_space
 from prolab_d2.data.packing import channels_first
 from prolab_d2.data.property_targets import make_property_targets
 from prolab_d2.data.reading import LabelIds, read_image, read_sem_seg
@@ -105,11 +106,17 @@ class PropertyDatasetMapper:
         name = cfg.MODEL.PROLAB.LABEL_SPACE
         if not is_train and cfg.TEST.BACKGROUND_THRESHOLD > 0:
             name = ""  # a background has no signature, and evaluation needs none
+        signatures = None
+        if name:
+            label_space = LabelSpace.load(name)
+            if label_ids.num_categories < label_space.num_categories:
+                label_space = own_label_space(dataset_name, label_space)
+            signatures = torch.tensor(label_space.signatures)
         return {
             "is_train": is_train,
             "augmentations": build_augmentations(cfg, is_train, label_ids.ignore_label),
             "label_ids": label_ids,
-            "signatures": torch.tensor(LabelSpace.load(name).signatures) if name else None,
+            "signatures": signatures,
             "image_format": cfg.INPUT.FORMAT,
             "views": () if is_train else build_views(cfg),
         }

@@ -144,17 +144,13 @@ class Trainer(DefaultTrainer):
         results: OrderedDict[str, Any] = OrderedDict()
         try:
             for i, name in enumerate(cfg.DATASETS.TEST):
-                background = cfg.TEST.BACKGROUND_THRESHOLD > 0
-                own = own_label_space(name, segmentor.label_space, background=background)
-                whole = own is segmentor.label_space
                 one = cfg.clone()
                 one.defrost()
                 one.DATASETS.TEST = (name,)
-                results[name] = super().test(
-                    one,
-                    model if whole else segmentor.with_label_space(own),
-                    None if evaluators is None else [evaluators[i]],
-                )
+                # Who brings evaluators has seen to it that they and the model speak of the same.
+                chosen = [evaluators[i]] if evaluators else None
+                tested = model if evaluators else _for_categories_of(name, model, cfg)
+                results[name] = super().test(one, tested, chosen)
         finally:
             segmentor.output_properties = before
         if len(results) == 1:
@@ -172,6 +168,14 @@ class Trainer(DefaultTrainer):
         model = cls.build_model(cfg)
         _checkpointer(cfg, model).load(cfg.MODEL.WEIGHTS)
         return cls.test(cfg, model)
+
+
+def _for_categories_of(name: str, model: nn.Module, cfg: CfgNode) -> nn.Module:
+    """The model, or where a data set lacks some of its categories the model without these."""
+    segmentor = getattr(model, "module", model)
+    background = cfg.TEST.BACKGROUND_THRESHOLD > 0
+    own = own_label_space(name, segmentor.label_space, background=background)
+    return model if own is segmentor.label_space else segmentor.with_label_space(own)
 
 
 def _checkpointer(cfg: CfgNode, model: nn.Module, **checkpointables: Any) -> PropertyCheckpointer:

@@ -194,26 +194,22 @@ class PropertySegmentor(nn.Module):
 
         Args:
             label_space: its bank and signatures take the place of the trained ones; with text
-                supervision the embeddings of its categories.
+                supervision the embeddings of its categories. With category supervision it has
+                some of the trained categories.
         Raises:
-            ProLabError: category supervision, or embeddings of another width.
+            ProLabError: a category that category supervision has not trained, or embeddings of
+                another width.
         """
-        if self.supervision == "category":
-            raise ProLabError(
-                "this network knows only the categories that it was trained with, "
-                "MODEL.PROLAB.SUPERVISION is 'category': use a checkpoint trained with SUPERVISION "
-                "property"
-            )
+        result = copy.copy(self)
+        # A copy shares the dictionary of its parts.
+        result._modules = dict(self._modules)
+        result.label_space = label_space
         space = self.property_space
         if label_space.embedding_dim != space.embedding_dim:
             raise ProLabError(
                 f"the label space has embeddings of {label_space.embedding_dim} numbers and the "
                 f"network gives {space.embedding_dim}: build it with the encoder of the training"
             )
-        result = copy.copy(self)
-        # A copy shares the dictionary of its parts.
-        result._modules = dict(self._modules)
-        result.label_space = label_space
         result.property_space = PropertySpace(
             label_space.bank,
             label_space.signatures,
@@ -224,7 +220,26 @@ class PropertySegmentor(nn.Module):
         if self.text_space is not None:
             embeddings = label_space.category_embeddings
             result.text_space = TextSpace(embeddings, self.text_space.temperature).to(self.device)
+        if self.supervision == "category":
+            result.projection = self._projection_to(label_space.categories)
         return result
+
+    def _projection_to(self, categories: Sequence[str]) -> nn.Conv2d:
+        """The rows of the projection to category logits for some of the trained categories."""
+        trained = self.label_space.categories
+        unknown = [name for name in categories if name not in trained]
+        if unknown:
+            raise ProLabError(
+                f"this network knows only the categories that it was trained with, not "
+                f"{unknown[0]!r}, MODEL.PROLAB.SUPERVISION is 'category': use a checkpoint trained "
+                "with SUPERVISION property"
+            )
+        rows = [trained.index(name) for name in categories]
+        projection = nn.Conv2d(self.projection.in_channels, len(rows), 1, device=self.device)
+        projection.load_state_dict(
+            {name: value[rows] for name, value in self.projection.state_dict().items()}
+        )
+        return projection
 
     @property
     def device(self) -> torch.device:

@@ -342,8 +342,16 @@ def test_other_categories_need_properties_of_the_same_width(tiny_cfg: CfgNode) -
     with pytest.raises(ProLabError, match="embeddings of 20 numbers and the network gives 16"):
         build(tiny_cfg).with_label_space(wide)
     one_hot = build(tiny_cfg, "MODEL.PROLAB.SUPERVISION", "category")
-    with pytest.raises(ProLabError, match="SUPERVISION is 'category'"):
-        one_hot.with_label_space(one_hot.label_space)
+    with pytest.raises(ProLabError, match="not 'a', MODEL.PROLAB.SUPERVISION is 'category'"):
+        one_hot.with_label_space(LabelSpace.from_arrays(["a"], np.ones((2, 16)), [[1, 1]]))
+
+
+def test_a_one_hot_network_answers_with_some_of_its_categories(tiny_cfg: CfgNode) -> None:
+    model = build(tiny_cfg, "MODEL.PROLAB.SUPERVISION", "category", "TEST.OUTPUT", "scores").eval()
+    torch.nn.init.normal_(model.projection.weight)
+    some = model.with_label_space(model.label_space.subset(["car", "sky"]))
+    whole, part = model(batch())[0]["sem_seg"], some(batch())[0]["sem_seg"]
+    assert torch.equal(part, whole[[3, 0]])
 
 
 def test_text_embeddings_of_other_categories_take_the_place_of_the_trained_ones(
