@@ -18,7 +18,13 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from prolab_d2.config import add_prolab_config
-from prolab_d2.data import in_label_space, leave_out, match_categories, register_folder
+from prolab_d2.data import (
+    check_categories,
+    in_label_space,
+    leave_out,
+    match_categories,
+    register_folder,
+)
 from prolab_d2.device import check_device
 from prolab_d2.errors import ProLabError
 from prolab_d2.files import check_writable
@@ -201,6 +207,9 @@ def resolve_datasets(cfg: CfgNode, training: bool = True) -> None:
         label_space = LabelSpace.load(cfg.MODEL.PROLAB.TEST_LABEL_SPACE)
     else:
         _leave_out(cfg, training)
+    # What is held out, or tested on, is a matter of exactly these categories.
+    exact = cfg.MODEL.PROLAB.TEST_LABEL_SPACE or len(cfg.DATASETS.HELD_OUT)
+    check = check_categories if exact else match_categories
     background = cfg.TEST.BACKGROUND_THRESHOLD > 0
     trained = cfg.DATASETS.TRAIN if training else ()
     used = [(name, False) for name in trained] + [(name, True) for name in cfg.DATASETS.TEST]
@@ -211,7 +220,7 @@ def resolve_datasets(cfg: CfgNode, training: bool = True) -> None:
                 "for your own images use --dataset FOLDER"
             )
         metadata = MetadataCatalog.get(name)
-        match_categories(metadata, label_space, background=evaluated and background)
+        check(metadata, label_space, background=evaluated and background)
     if training:
         _train_in_label_space(cfg, label_space)
     for name in cfg.DATASETS.TEST:
