@@ -21,7 +21,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from _benchmark import inference, loss, step
+from _benchmark import inference, label_space, loss, mapper, step
 from _benchmark.contest import run_contest
 from _benchmark.options import add_common_options, check_common_options
 from _benchmark.report import as_json, outcome_text, summary_text
@@ -33,7 +33,13 @@ from prolab_d2.files import atomic_path, check_writable
 #   add_options(parser): its own options;
 #   contests(args): yields `Contest`s, each made when it is its turn; `args.preset` is None or
 #     "targets".
-CASES = {"loss": loss, "inference": inference, "step": step}
+CASES = {
+    "loss": loss,
+    "inference": inference,
+    "mapper": mapper,
+    "step": step,
+    "label-space": label_space,
+}
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -94,7 +94,7 @@ def hash_arrays(arrays: Mapping[str, np.ndarray]) -> str:
         array = arrays[name]
         little_endian = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
         digest.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
-        digest.update(little_endian.tobytes())
+        digest.update(little_endian.data)
     return digest.hexdigest()
 
 
