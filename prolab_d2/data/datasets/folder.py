@@ -171,10 +171,10 @@ def scan_files(images: Path, masks: Path | None) -> SplitFiles:
         found.problems.append(
             f"empty split, {images}: put images there ({', '.join(IMAGE_SUFFIXES)}) or remove it"
         )
-    without_image = {}
+    without_image: dict[str, str] = {}
     if masks is not None:
         without_image = {_image_id(mask, masks): mask for mask in find_files(masks, (".png",))}
-    seen: dict[str, Path] = {}
+    seen: dict[str, str] = {}
     for file in files:
         image_id = _image_id(file, images)
         if image_id in seen:
@@ -184,23 +184,24 @@ def scan_files(images: Path, masks: Path | None) -> SplitFiles:
             )
             continue
         seen[image_id] = file
-        entry = {"file_name": str(file), "image_id": image_id}
+        entry = {"file_name": file, "image_id": image_id}
         if masks is not None:
             mask = without_image.pop(image_id, None)
             if mask is None:
                 found.problems.append(_without_mask(file, masks / f"{image_id}.png"))
                 continue
-            entry["sem_seg_file_name"] = str(mask)
+            entry["sem_seg_file_name"] = mask
         found.entries.append(entry)
-    found.masks_without_image.extend(sorted(without_image.values()))
+    found.masks_without_image.extend(sorted(map(Path, without_image.values())))
     return found
 
 
-def _image_id(file: Path, folder: Path) -> str:
-    return file.relative_to(folder).with_suffix("").as_posix()
+def _image_id(file: str, folder: Path) -> str:
+    """The name below the folder, without its ending, with "/" on every system."""
+    return os.path.splitext(file[len(str(folder)) :])[0].replace(os.sep, "/").lstrip("/")
 
 
-def _without_mask(image: Path, mask: Path) -> str:
+def _without_mask(image: str, mask: Path) -> str:
     """The sentence about an image whose mask is missing, or is there in another format."""
     for suffix in IMAGE_SUFFIXES:
         other = mask.with_name(mask.stem + suffix)
@@ -212,14 +213,18 @@ def _without_mask(image: Path, mask: Path) -> str:
     return f"image without a mask, {image}: {mask} is missing; add it or remove the image"
 
 
-def find_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Files below a folder whose names end so (in any case), sorted; hidden ones are left out."""
+def find_files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
+    """Files below a folder whose names end so (in any case), sorted; hidden ones are left out.
+
+    Strings: paths as objects take ten times as long, seconds for a hundred thousand images.
+    """
     found = []
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if name[0] != "."]
         found += [
-            Path(parent, name)
+            os.path.join(parent, name)
             for name in names
             if name[0] != "." and name.lower().endswith(suffixes)
         ]
-    return sorted(found)
+    # Folder by folder, as paths are sorted.
+    return sorted(found, key=lambda file: file.split(os.sep))
