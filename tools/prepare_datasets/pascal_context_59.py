@@ -21,7 +21,7 @@ Of these downloads, the first and one of the others:
 
 Both number categories from 1 to 459, of which 59 are the most frequent ones: aeroplane 2, bag 9,
 bed 18, ... wood 458. All other pixels are unlabelled; label maps are MATLAB files and need SciPy.
-(The PNG files of 59_context_labels.tar.gz are the same in another order.) Written are
+(59_context_labels.tar.gz, which numbers them in another order, is not read.) Written are
 
     VOCdevkit/VOC2010/
       JPEGImages/                       those images, where they are not unpacked yet
