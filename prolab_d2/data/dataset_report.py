@@ -149,7 +149,7 @@ def _registered_split(name: str) -> Split:
     try:
         entries = DatasetCatalog.get(name)
     except (OSError, AssertionError) as error:
-        raise ProLabError(
+        raise NotPrepared(
             f"data set {name} cannot be listed ({error}): put its files where Detectron2 expects "
             "them, below DETECTRON2_DATASETS"
         ) from None
