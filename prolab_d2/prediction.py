@@ -21,6 +21,12 @@ from prolab_d2.explain.evidence import Explanation, explain_pixel
 from prolab_d2.explain.findings import Finding, doubtful_first, find_categories
 from prolab_d2.explain.inputs import category_index
 from prolab_d2.explain.regions import check_mask, pixel_mask, polygon_mask, segment_mask
+from prolab_d2.explain.unknown import (
+    UnknownRegion,
+    describe_unknown,
+    unknown_map,
+    unknown_masks,
+)
 from prolab_d2.label_space import LabelSpace
 from prolab_d2.modeling.inference import Maps, low_resolution_maps
 from prolab_d2.modeling.property_space import PropertySpace
@@ -193,6 +199,23 @@ class Prediction:
             least_area=least_area,
             most=most,
         )
+
+    def unknown_regions(
+        self, *, measure: str = "both", threshold: float = 0.5, least_area: float = 0.002
+    ) -> list[UnknownRegion]:
+        """Regions that no category explains, with the properties that they show.
+
+        Args:
+            measure: as in `unknown_map`.
+            threshold: of that map, 0 to 1; lower finds more.
+            least_area: share of the image below which a region is left out.
+        """
+        unit = torch.from_numpy(self.unit_activations)
+        unknown = unknown_map(unit, self.label_space, measure).numpy()
+        masks = unknown_masks(unknown, self.labels.shape, threshold, least_area)
+        return [
+            describe_unknown(mask, self.mean_activations(mask), self.label_space) for mask in masks
+        ]
 
     def pixel(self, x: int, y: int) -> np.ndarray:
         """(H, W) bool: the region of one pixel, column x and row y."""

@@ -470,3 +470,14 @@ def test_one_hot_networks_take_no_new_categories(tiny_cfg: CfgNode, tmp_path: Pa
     predictor = Predictor.from_checkpoint(save_tiny_checkpoint(tiny_cfg, tmp_path), "cpu")
     with pytest.raises(ProLabError, match="only the categories that it was trained with"):
         predictor.with_vocabulary({"sky": ["blue"]}, only=True)
+
+
+def test_unknown_regions_are_described(predictor: Predictor, image: np.ndarray) -> None:
+    prediction = predictor(image)
+    regions = prediction.unknown_regions(threshold=0.0, least_area=0.0)
+    assert regions and regions[0].mask.shape == (64, 80)
+    mean = prediction.mean_activations(regions[0].mask)
+    scores = prediction.label_space.signatures @ mean
+    scores /= np.sqrt(prediction.label_space.signatures.sum(1))
+    assert regions[0].score == pytest.approx(scores.max())
+    assert prediction.unknown_regions(threshold=1.0) == []

@@ -1,0 +1,85 @@
+"""What a model says about the images of a data set, on the grid of its maps, with the truth there.
+
+Shapes: M channels, h x w map size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from torch import Tensor
+from tqdm import tqdm
+
+from prolab_d2.data import read_image
+from prolab_d2.data.reading import LabelIds, read_sem_seg, stuff_classes
+from prolab_d2.errors import ProLabError
+from prolab_d2.evaluation.property_metrics import sample_at_cell_centres
+from prolab_d2.modeling.inference import low_resolution_maps
+from prolab_d2.predictor import Predictor
+
+__all__ = ["Cells", "category_places", "dataset_categories", "read_cells"]
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """One image.
+
+    values: (M, h, w), unit activations, or logits of the categories with category supervision.
+    truth: (h, w) int64 ids of the data set at the centres of the cells, -1 without a label; None
+        for an image without a mask.
+    """
+
+    values: Tensor
+    truth: np.ndarray | None
+
+
+def dataset_categories(name: str) -> list[str]:
+    """Names of a registered data set's categories.
+
+    Raises:
+        ProLabError: it is not registered, or has no categories.
+    """
+    if name not in DatasetCatalog:
+        raise ProLabError(f"data set {name} is not known: give a registered name")
+    return stuff_classes(MetadataCatalog.get(name))
+
+
+def category_places(names: list[str], categories: tuple[str, ...]) -> np.ndarray:
+    """(len(names),) int64: the place of every name among `categories`, -1 where it is not there."""
+    place = {category: j for j, category in enumerate(categories)}
+    return np.array([place.get(name, -1) for name in names], dtype=np.int64)
+
+
+def read_cells(predictor: Predictor, name: str, number: int | None = None) -> Iterator[Cells]:
+    """Runs the network on a data set, image by image.
+
+    Args:
+        name: of a registered data set.
+        number: how many images, evenly spaced; None for all.
+    Raises:
+        ProLabError: unknown data set, or a file of it that cannot be used.
+    """
+    dataset_categories(name)
+    entries = DatasetCatalog.get(name)
+    label_ids = LabelIds.from_metadata(MetadataCatalog.get(name))
+    count = len(entries) if number is None else min(number, len(entries))
+    places = np.linspace(0, len(entries) - 1, count).round().astype(int)
+    space = predictor.model.property_space if predictor.model.supervision == "property" else None
+    for place in tqdm(places, desc=name, unit="image", leave=False, disable=None):
+        entry = entries[place]
+        image = read_image(entry["file_name"], "RGB")
+        with torch.inference_mode():
+            maps = predictor.model.predict_logits(predictor.prepare(image))
+            if space is not None:
+                maps = maps.map_values(space.unit_activations)
+            values = low_resolution_maps(maps)[0]
+        truth = None
+        if entry.get("sem_seg_file_name"):
+            mask = read_sem_seg(entry["sem_seg_file_name"], label_ids, image.shape[:2])
+            cells = sample_at_cell_centres(mask, tuple(values.shape[-2:])).astype(np.int64)
+            truth = np.where(cells == label_ids.ignore_label, -1, cells)
+        yield Cells(values, truth)
