@@ -102,11 +102,12 @@ def test_every_config_loads_and_its_network_can_be_built(
 
 
 def build_command(config: str) -> Namespace:
-    """The arguments of the command in the comment at the top of a config that builds its space."""
-    text = (FOLDER / f"{config}.yaml").read_text()
+    """The arguments of the command in the comment of a config (or of its base) for its space."""
+    path, command = FOLDER / f"{config}.yaml", "python tools/build_label_space.py"
+    while command not in (text := path.read_text()):
+        path = path.parent / re.search(r"^_BASE_: (.+)$", text, re.MULTILINE).group(1)
     comment = "".join(re.findall(r"^#(.*\n)", text.partition("_BASE_")[0], re.MULTILINE))
-    start = comment.index("python tools/build_label_space.py")
-    words = shlex.split(comment[start:].replace("\\\n", " "))
+    words = shlex.split(comment[comment.index(command) :].replace("\\\n", " "))
     assert words[:2] == ["python", "tools/build_label_space.py"]
     return build_label_space.parse_args(words[2:])
 
