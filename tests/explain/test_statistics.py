@@ -89,7 +89,7 @@ def test_the_report_names_what_is_never_seen_and_what_is_to_blame(
     assert confusion["pixels"] == 10
     assert confusion["share_of_category"] == pytest.approx(1 / 3)
     kinds = [b["kind"] for b in confusion["to_blame"]]
-    assert kinds == ["not seen"] * 3 + ["wrongly seen"] * 2 + ["shared"]
+    assert kinds == ["wrongly seen"] * 2 + ["not seen"] * 3 + ["shared"]
 
 
 def test_properties_seen_without_being_expected_are_listed(tiny_label_space: LabelSpace) -> None:
