@@ -17,6 +17,7 @@ from detectron2.data import (
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, defaults, hooks
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.utils import comm
+from detectron2.utils.events import EventWriter
 from detectron2.utils.logger import setup_logger
 from torch import nn
 
@@ -25,6 +26,7 @@ from prolab_d2.data import PropertyDatasetMapper, build_train_loader, own_label_
 from prolab_d2.engine.hooks import BestCheckpoint, CategoryWarmup, WeightAverage
 from prolab_d2.engine.open_vocabulary import evaluate_open_vocabulary
 from prolab_d2.engine.train_step import TrainStep
+from prolab_d2.engine.writers import build_writers
 from prolab_d2.evaluation import PropertyEvaluator, SemSegEvaluator, mean_results
 from prolab_d2.label_space import LabelSpace
 from prolab_d2.solver import build_lr_scheduler, build_optimizer
@@ -78,6 +80,9 @@ class Trainer(DefaultTrainer):
             warmup = cfg.MODEL.PROLAB.CATEGORY_WARMUP_ITERS
             built.insert(0, CategoryWarmup(segmentor, warmup))
         return built
+
+    def build_writers(self) -> list[EventWriter]:
+        return build_writers(self.cfg.OUTPUT_DIR, self.max_iter)
 
     def _evaluate(self) -> OrderedDict[str, Any]:
         model = self.model if self._average is None else self._average.model
