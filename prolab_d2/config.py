@@ -201,6 +201,9 @@ def _add_solver_and_test(cfg: CfgNode) -> None:
     cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupPolyLR"
     # With SOLVER.AMP.ENABLED: "float16" (with scaled losses) or "bfloat16".
     cfg.SOLVER.AMP.PRECISION = "float16"
+    # With SOLVER.CLIP_GRADIENTS.ENABLED: "full_model" (CLIP_VALUE bounds the norm of all gradients
+    # together), or Detectron2's "norm" and "value", parameter by parameter.
+    cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE = "full_model"
     # Batches of IMS_PER_BATCH whose mean gradient makes one iteration.
     cfg.SOLVER.ACCUMULATE = 1
     # Evaluate and keep an exponential moving average of the weights, for example 0.999; 0 is off.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from detectron2.config import CfgNode
 from detectron2.solver import build_lr_scheduler as build_detectron2_scheduler
@@ -20,7 +22,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """SOLVER.OPTIMIZER over `parameter_groups`, with gradient clipping if the config asks for it.
 
     Raises:
-        ProLabError: the optimiser has another name, or the backbone cannot have SOLVER.LAYER_DECAY.
+        ProLabError: the optimiser or the kind of clipping has another name, or the backbone cannot
+            have SOLVER.LAYER_DECAY.
     """
     solver = cfg.SOLVER
     multipliers = {"backbone": solver.BACKBONE_MULTIPLIER}
@@ -33,14 +36,36 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         decay_embeddings=solver.DECAY_EMBEDDINGS,
     )
     if solver.OPTIMIZER == "ADAMW":
-        optimizer = maybe_add_gradient_clipping(cfg, torch.optim.AdamW)
+        optimizer = _with_clipping(cfg, torch.optim.AdamW)
         return optimizer(groups, lr=solver.BASE_LR, weight_decay=solver.WEIGHT_DECAY)
     if solver.OPTIMIZER == "SGD":
-        optimizer = maybe_add_gradient_clipping(cfg, torch.optim.SGD)
+        optimizer = _with_clipping(cfg, torch.optim.SGD)
         return optimizer(
             groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV
         )
     raise ProLabError(f"SOLVER.OPTIMIZER is {solver.OPTIMIZER!r}: use 'ADAMW' or 'SGD'")
+
+
+def _with_clipping(
+    cfg: CfgNode, optimizer: type[torch.optim.Optimizer]
+) -> type[torch.optim.Optimizer]:
+    """A class whose steps clip gradients first, as SOLVER.CLIP_GRADIENTS says."""
+    clip = cfg.SOLVER.CLIP_GRADIENTS
+    if not clip.ENABLED or clip.CLIP_TYPE in ("value", "norm"):
+        return maybe_add_gradient_clipping(cfg, optimizer)
+    if clip.CLIP_TYPE != "full_model":
+        raise ProLabError(
+            f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is {clip.CLIP_TYPE!r}: use 'full_model', 'norm' or "
+            "'value'"
+        )
+
+    class ClippedOptimizer(optimizer):
+        def step(self, closure: Callable[[], float] | None = None) -> float | None:
+            parameters = [p for group in self.param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, clip.CLIP_VALUE, clip.NORM_TYPE)
+            return super().step(closure)
+
+    return ClippedOptimizer
 
 
 def build_lr_scheduler(

@@ -87,6 +87,17 @@ def test_the_loss_is_the_property_loss_of_the_projected_features(tiny_cfg: CfgNo
     assert losses["loss_property"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("supervision", SUPERVISIONS)
+def test_losses_have_their_weights(tiny_cfg: CfgNode, supervision: str) -> None:
+    """0.4 for the auxiliary head; published code, which loses the weight, is 1.0."""
+    options = ("MODEL.PROLAB.SUPERVISION", supervision, "MODEL.PROLAB.DROPOUT", 0.0)
+    usual = build(tiny_cfg, *options).train()(batch())
+    weights = ("MODEL.PROLAB.LOSS_WEIGHT", 3.0, "MODEL.AUX_HEAD.LOSS_WEIGHT", 1.0)
+    other = build(tiny_cfg, *options, *weights).train()(batch())
+    factors = {name: (other[name] / usual[name]).item() for name in usual}
+    assert factors == pytest.approx({f"loss_{supervision}": 3.0, "loss_aux": 2.5}, rel=1e-5)
+
+
 def test_padding_has_no_label(tiny_cfg: CfgNode) -> None:
     """An image that needs padding has the loss of its own pixels."""
     model = build(tiny_cfg, "MODEL.PROLAB.DROPOUT", 0.0).eval()
