@@ -30,6 +30,21 @@ def test_a_table_and_a_file_of_figures(
     assert figures["seconds"]["runs"] == 1
 
 
+@pytest.mark.parametrize(
+    "config", ["vit_adapter_tiny", "beit_adapter_tiny", "segformer_tiny", "deeplabv3plus_tiny"]
+)
+def test_every_architecture_has_all_figures(config: str, tmp_path: Path) -> None:
+    file = tmp_path / "costs.json"
+    assert (
+        main([f"scenes/{config}", "--size", "96", "128", "--runs", "1", "--json", str(file)]) == 0
+    )
+    figures = json.loads(file.read_text())
+    for part in ("backbone", "decode_head", "pixel embedding, properties and scores"):
+        assert figures["parts"][part]["parameters"] > 0 and figures["parts"][part]["flops"] > 0
+    assert figures["activation_bytes_per_image"] > 4 * 96 * 128
+    assert figures["seconds"]["median"] > 0
+
+
 def test_bad_input_is_one_sentence(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(config), "--size", "0", "64"]) == 2
     assert main(["nowhere/config"]) == 2
