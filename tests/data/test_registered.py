@@ -85,6 +85,8 @@ def test_background_is_the_first_of_voc_21() -> None:
     names = MetadataCatalog.get("voc_21_sem_seg_val").stuff_classes
     assert names[0] == "background"
     assert names[1:] == MetadataCatalog.get("voc_20_sem_seg_val").stuff_classes
+    metadata = MetadataCatalog.get("voc_21_sem_seg_val")
+    check_categories(metadata, LabelSpace.load("pascal_voc"), background=True)
 
 
 def test_voc_21_is_tested_with_the_rule_of_background() -> None:

@@ -35,9 +35,8 @@ def test_a_table_and_a_file_of_figures(
 )
 def test_every_architecture_has_all_figures(config: str, tmp_path: Path) -> None:
     file = tmp_path / "costs.json"
-    assert (
-        main([f"scenes/{config}", "--size", "96", "128", "--runs", "1", "--json", str(file)]) == 0
-    )
+    size = ["--size", "96", "128"]
+    assert main([f"scenes/{config}", *size, "--runs", "1", "--json", str(file)]) == 0
     figures = json.loads(file.read_text())
     for part in ("backbone", "decode_head", "pixel embedding, properties and scores"):
         assert figures["parts"][part]["parameters"] > 0 and figures["parts"][part]["flops"] > 0

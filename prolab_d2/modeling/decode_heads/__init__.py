@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+
 from prolab_d2.modeling.decode_heads.base import (
     DECODE_HEADS_REGISTRY,
     DecodeHead,
@@ -21,3 +24,13 @@ __all__ = [
     "UPerNetHead",
     "build_decode_head",
 ]
+
+
+def _register_heads() -> None:
+    """Imports every <name>_head.py of this folder, so that a new head is one file."""
+    for module in pkgutil.iter_modules(__path__):
+        if module.name.endswith("_head"):
+            importlib.import_module(f"{__name__}.{module.name}")
+
+
+_register_heads()
