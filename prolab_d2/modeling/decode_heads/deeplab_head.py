@@ -17,6 +17,7 @@ from prolab_d2.modeling.decode_heads.base import DECODE_HEADS_REGISTRY, DecodeHe
 from prolab_d2.modeling.decode_heads.layers import (
     ConvModule,
     DepthwiseSeparableConvModule,
+    enlarge,
     resize,
 )
 
@@ -89,7 +90,7 @@ class DeepLabV3PlusHead(DecodeHead):
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         *low_level, x = [features[name] for name in self.in_features]
-        branches = [resize(self.image_pool(x), x.shape[2:])]
+        branches = [enlarge(self.image_pool(x), x.shape[2:])]
         branches += [branch(x) for branch in self.aspp_modules]
         y = self.bottleneck(torch.cat(branches, dim=1))
         if self.c1_bottleneck is not None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from prolab_d2.errors import ProLabError
 
-__all__ = ["ConvModule", "DepthwiseSeparableConvModule", "build_norm", "resize"]
+__all__ = ["ConvModule", "DepthwiseSeparableConvModule", "build_norm", "enlarge", "resize"]
 
 
 def build_norm(norm: str, channels: int) -> nn.Module | None:
@@ -125,4 +125,9 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, C, h, w) -> (B, C, *size), bilinear with `align_corners=False`."""
     if x.shape[2:] == size:
         return x
+    return enlarge(x, size)
+
+
+def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """`resize` of maps of a constant size: an exported graph must not depend on a comparison."""
     return F.interpolate(x, size, mode="bilinear", align_corners=False)

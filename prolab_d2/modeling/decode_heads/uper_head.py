@@ -13,7 +13,7 @@ from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
 from prolab_d2.modeling.decode_heads.base import DECODE_HEADS_REGISTRY, DecodeHead
-from prolab_d2.modeling.decode_heads.layers import ConvModule, resize
+from prolab_d2.modeling.decode_heads.layers import ConvModule, enlarge, resize
 
 __all__ = ["UPerNetHead"]
 
@@ -64,7 +64,7 @@ class UPerNetHead(DecodeHead):
 
     def _pool_pyramid(self, x: Tensor) -> Tensor:
         """(B, channels of the coarsest feature, ...) -> (B, C, ...) of the same size."""
-        pooled = [resize(module(x), x.shape[2:]) for module in self.psp_modules]
+        pooled = [enlarge(module(x), x.shape[2:]) for module in self.psp_modules]
         return self.bottleneck(torch.cat([x, *pooled], dim=1))
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
