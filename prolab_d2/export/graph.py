@@ -164,6 +164,11 @@ def trace(graph: InferenceGraph) -> ExportedProgram:
     require_torch()
     options = graph.options
     fixed = _fixed_size(graph.backbone)
+    if options.dynamic and getattr(graph.backbone, "window_sizes", ()):
+        raise ProLabError(
+            "this network attends in windows (WINDOW_SIZES), which PyTorch cannot trace for every "
+            "size at once: export it with --size H W"
+        )
     if options.dynamic and fixed is not None:
         raise ProLabError(
             f"this network takes images of {fixed[0]} x {fixed[1]} pixels only, for which its "

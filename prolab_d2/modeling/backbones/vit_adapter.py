@@ -68,6 +68,7 @@ class ViTAdapter(AdapterBackbone):
                 f"WINDOW_SIZES is {windows}",
                 f"give one side for each of the {depth} blocks, 0 for the whole grid",
             )
+        self.window_sizes = tuple(windows) if any(windows) else ()
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + (pretrain_size // PATCH) ** 2, embed_dim))
         self.blocks.extend(
             Block(
