@@ -54,7 +54,7 @@ def dynamic_onnx(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 def adapter_checkpoint(
     tiny_label_space_folder: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Path:
-    """Of a small ViT-Adapter or BEiT-Adapter; the parameter is "vit", "windows" (a ViT) or "beit"."""
+    """Of a small adapter: the parameter is "vit", "windows" (a ViT with some) or "beit"."""
     cfg = make_tiny_cfg(tiny_label_space_folder, tmp_path)
     kind = "beit" if request.param == "beit" else "vit"
     node = cfg.MODEL[f"{kind.upper()}_ADAPTER"]
