@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import cv2
+import numpy as np
 
 from prolab_d2.explain import Changes, Contrast, Evidence, Explanation, Finding, doubtful_first
 from prolab_d2.markup import escape
 from prolab_d2.prediction import Prediction
 from prolab_d2.report.bars import bar, color_ramp, diverging_bar, patch
 from prolab_d2.report.pictures import data_uri, jpeg_within
-from prolab_d2.visualizer import draw_segmentation, heat_map, telling_properties
+from prolab_d2.visualizer import draw_segmentation, heat_map, mark_region, telling_properties
 from prolab_d2.visualizer.heatmaps import heat_range
 from prolab_d2.visualizer.overlay import percent
 
@@ -26,8 +27,9 @@ MOST_CATEGORIES, LEAST_AREA = 12, 0.001
 ROWS, HEAT_MAPS = 6, 8
 LARGEST_SIDE, HEAT_WIDTH = 900, 280
 LONGEST_NAME = 160
-# Parts of the room for pictures: overlay, photograph, all heat maps.
-SHARES = (0.4, 0.28, 0.32)
+MOST_UNKNOWN, CROP_WIDTH = 3, 220
+# Parts of the room for pictures: overlay, photograph, all heat maps, all unknown regions.
+SHARES = (0.36, 0.26, 0.28, 0.1)
 
 
 def image_section(number: int, name: str, prediction: Prediction) -> str:
@@ -49,13 +51,16 @@ def image_section(number: int, name: str, prediction: Prediction) -> str:
         "",  # overlay and photograph
         "<h3>Where properties are active</h3>",
         "",  # heat maps
-        f'</div><div class="categories">{texts}</div></div></section>\n',
+        f'</div><div class="categories">{texts}',
+        "",  # unknown regions
+        "</div></div></section>\n",
     ]
     used = sum(len(part.encode()) for part in parts) + len("".join(names[k] for k in chosen)) * 6
     # Base64 makes four characters of three bytes; some more are elements around the pictures.
-    room = max(int((SECTION_BYTES - used - 8_000) * 0.75), 20_000)
+    room = max(int((SECTION_BYTES - used - 30_000) * 0.75), 20_000)
     parts[3] = _stage(number, prediction, room)
     parts[5] = _heat_maps(prediction, names, chosen, room)
+    parts[7] = _unknown(prediction, int(room * SHARES[3]))
     return "".join(parts)
 
 
@@ -87,10 +92,7 @@ def _stage(number: int, prediction: Prediction, room: int) -> str:
             f'<label for="{button}">{what}</label>'
         )
         source = data_uri(jpeg_within(picture, int(room * SHARES[i])))
-        pictures.append(
-            f'<img src="{source}" width="{size[0]}" height="{size[1]}" alt="{what}" '
-            'decoding="async">'
-        )
+        pictures.append(f'<img src="{source}" width="{size[0]}" height="{size[1]}" alt="{what}">')
     return "".join(buttons) + f'<div class="stage">{"".join(pictures)}</div>'
 
 
@@ -106,11 +108,46 @@ def _heat_maps(
         source = data_uri(jpeg_within(picture, each))
         figures.append(
             f'<figure><img src="{source}" width="{picture.shape[1]}" height="{picture.shape[0]}" '
-            f'alt="" decoding="async"><figcaption>{names[k]} '
+            f'alt=""><figcaption>{names[k]} '
             f"<small>mean&nbsp;{properties[k].mean():.2f}</small></figcaption></figure>"
         )
     scale = f'<p class="scale">activation 0 {color_ramp()} {largest:.3g}</p>'
     return f'<div class="heat">{"".join(figures)}</div>{scale}'
+
+
+def _unknown(prediction: Prediction, room: int) -> str:
+    """Regions that fit no category, cut out of the photograph, and what they show."""
+    regions = prediction.unknown_regions()[:MOST_UNKNOWN]
+    if not regions:
+        return ""
+    items = []
+    for region in regions:
+        crop = _crop(prediction.image, region.mask)
+        source = data_uri(jpeg_within(crop, max(room // len(regions), 1_000)))
+        near = ", ".join(f"<bdi>{_name(name)}</bdi> {s:.2f}" for name, s in region.nearest[:2])
+        seen = "; ".join(_name(item.name) for item in region.properties[:ROWS]) or "nothing"
+        items.append(
+            f'<figure class="unknown"><img src="{source}" width="{crop.shape[1]}" '
+            f'height="{crop.shape[0]}" alt=""><figcaption>{escape(percent(region.area))} of the '
+            f"image; nearest: {near}. Seen: {seen}</figcaption></figure>"
+        )
+    return f"<h3>What fits no category well</h3>{''.join(items)}"
+
+
+def _crop(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The region with its outline and some of its surroundings, `CROP_WIDTH` pixels wide."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    margin = max(8, len(rows) // 3, len(columns) // 3)
+    part = tuple(
+        slice(max(int(at[0]) - margin, 0), int(at[-1]) + margin + 1) for at in (rows, columns)
+    )
+    height, width = mask[part].shape
+    size = (CROP_WIDTH, min(max(1, round(CROP_WIDTH * height / width)), 2 * CROP_WIDTH))
+    shrinks = width > CROP_WIDTH
+    picture = cv2.resize(
+        image[part], size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    )
+    return mark_region(picture, mask[part])
 
 
 def _categories(findings: Sequence[Finding], colors: Sequence[Sequence[int]]) -> str:

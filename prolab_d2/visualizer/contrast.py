@@ -104,9 +104,9 @@ def contrast_panel(
 def _shared(contrast: Contrast) -> str:
     shared = contrast.shared
     total = sum(term.difference for term in shared)
-    text = f"Both have {len(shared)} more in common"
+    text = f"{len(shared)} {'property' if len(shared) == 1 else 'properties'} of both"
     if len(contrast.supporting) == len(contrast.opposing):
-        return f"{text}, which make no difference."
+        return f"{text}: no difference."
     fewer = len(contrast.supporting) < len(contrast.opposing)
     return (
         f"{text}: {total:+.3f}, as each counts for more with "

@@ -61,7 +61,7 @@ def test_no_text_runs_and_nothing_is_loaded(driver: Any) -> None:
 
 def test_every_picture_can_be_decoded(driver: Any) -> None:
     widths = ask(driver, "Array.from(document.images).map(i => i.naturalWidth)")
-    assert len(widths) == 2 * (2 + 8) and min(widths) > 0
+    assert len(widths) >= 2 * (2 + 8) and min(widths) > 0
 
 
 def test_overlay_and_photograph_change_places(driver: Any) -> None:

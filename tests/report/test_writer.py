@@ -99,7 +99,7 @@ def test_pictures_are_those_of_the_image(page: Page) -> None:
         for tag, a in page.elements
         if tag == "img"
     ]
-    assert len(pictures) == 2 * (2 + 8)
+    assert 2 * (2 + 8) <= len(pictures) <= 2 * (2 + 8 + 3)
     photo = tiny_scene(np.random.default_rng(0))[0].astype(float)
     shown = np.asarray(Image.fromarray(pictures[1]).resize((80, 64), Image.BOX), dtype=float)
     assert np.abs(shown - photo).mean() < 12, "the second picture is the photograph"
@@ -117,6 +117,25 @@ def test_every_category_found_is_explained(predictor: Predictor) -> None:
         assert f"score {finding.explanation.score:.3f}" in text
         assert f"{finding.contrast.difference:+.2f} to " in text
     assert text.count("least certain") == 1
+
+
+def test_regions_that_fit_nothing_are_cut_out_and_described(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prediction = predictor(tiny_scene(np.random.default_rng(0))[0])
+    regions = prediction.unknown_regions(threshold=0.3)
+    assert regions
+    for found in (regions, []):
+        monkeypatch.setattr(prediction, "unknown_regions", lambda found=found: found)
+        page = Page(image_section(1, "a", prediction))
+        assert not page.faults and not page.open
+        figures = [a for tag, a in page.elements if a.get("class") == "unknown"]
+        assert len(figures) == min(len(found), 3)
+        assert ("What fits no category well" in page.text) == bool(found)
+    name, score = regions[0].nearest[0]
+    monkeypatch.setattr(prediction, "unknown_regions", lambda: regions)
+    text = "".join(Page(image_section(1, "a", prediction)).text)
+    assert f"nearest: {name[:100]}" in text and f" {score:.2f}" in text
 
 
 @pytest.mark.parametrize("size", [(900, 1200), (70, 2000)])
@@ -138,6 +157,7 @@ def test_an_image_adds_less_than_a_megabyte_whatever_it_shows(
     prediction.labels[:] = (
         np.arange(many).repeat(-(-noise[..., 0].size // many))[: noise[..., 0].size].reshape(size)
     )
+    assert prediction.unknown_regions(), "they take room, too"
     section = image_section(1, names, prediction)
     assert 300_000 < len(section.encode()) <= SECTION_BYTES < 1_000_000
 
