@@ -468,8 +468,13 @@ def test_new_categories_join_the_trained_ones(
 def test_one_hot_networks_take_no_new_categories(tiny_cfg: CfgNode, tmp_path: Path) -> None:
     tiny_cfg.MODEL.PROLAB.SUPERVISION = "category"
     predictor = Predictor.from_checkpoint(save_tiny_checkpoint(tiny_cfg, tmp_path), "cpu")
+    assert predictor.with_vocabulary({"sky": ["blue"]}, only=True).label_space.categories == (
+        "sky",
+    )
+    space = predictor.label_space
+    renamed = LabelSpace.from_arrays(["kite", *space.categories[1:]], space.bank, space.signatures)
     with pytest.raises(ProLabError, match="only the categories that it was trained with"):
-        predictor.with_vocabulary({"sky": ["blue"]}, only=True)
+        predictor.model.with_label_space(renamed)
 
 
 def test_unknown_regions_are_described(predictor: Predictor, image: np.ndarray) -> None:
