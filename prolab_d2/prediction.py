@@ -193,7 +193,7 @@ class Prediction:
     def findings(self, *, least_area: float = 0.0, most: int | None = None) -> list[Finding]:
         """The categories found in the image, explained; options as in `find_categories`."""
         return find_categories(
-            self.labels,
+            self._label_space_ids,
             self.category_activations,
             self.label_space,
             least_area=least_area,

@@ -17,6 +17,7 @@ from prolab_d2.data import PropertyDatasetMapper, register_folder
 from prolab_d2.label_space import build_label_space
 from prolab_d2.modeling import PropertySegmentor
 from prolab_d2.prediction import Prediction
+from prolab_d2.report.section import image_section
 from tests.conftest import make_tiny_cfg, save_tiny_checkpoint, tiny_scene
 from tests.label_space.conftest import WordEncoder
 
@@ -297,6 +298,24 @@ def test_a_background_comes_before_the_categories(
     index = prediction.label_space.categories.index(name)
     expected = prediction.mean_activations(prediction.pixels_of(name))
     np.testing.assert_allclose(prediction.category_activations[index], expected, atol=1e-9)
+    findings = {f.explanation.category: f.area for f in prediction.findings()}
+    assert findings[name] == (prediction.labels == prediction.labels.max()).mean()
+    assert sum(findings.values()) == pytest.approx((~is_background).mean())
+    # The panel has the colour that the overlay has.
+    picture = prediction.draw_region_explanation(prediction.pixels_of(name))
+    color = prediction.metadata.stuff_colors[prediction.labels.max()]
+    assert (picture[:60, -460:] == color).all(axis=2).sum() > 300
+
+
+def test_an_image_of_background_alone_has_nothing_to_explain(
+    tiny_checkpoint: Path, image: np.ndarray
+) -> None:
+    overrides = ["TEST.BACKGROUND_THRESHOLD", "1.0"]
+    prediction = Predictor.from_checkpoint(tiny_checkpoint, "cpu", overrides)(image)
+    assert not prediction.labels.any()
+    assert prediction.findings() == []
+    assert prediction.draw_sheet("title").shape[1] >= 900
+    assert "all of it is background" in image_section(1, "a", prediction)
 
 
 def test_overrides_change_the_config_of_the_checkpoint(

@@ -41,13 +41,13 @@ def find_categories(
     """The categories of an image, those with the largest area first.
 
     Args:
-        labels: (H, W) category ids.
+        labels: (H, W) indices of categories, below 0 where there is none.
         category_activations: (N, K) mean unit activations of the pixels of every category.
         least_area: categories below this share of the image are left out, but never all.
         most: how many categories at most.
         top: unexpected properties and other categories in each explanation.
     """
-    counts = np.bincount(labels.ravel(), minlength=label_space.num_categories)
+    counts = np.bincount(labels[labels >= 0], minlength=label_space.num_categories)
     order = [j for j in np.argsort(-counts, kind="stable").tolist() if counts[j]]
     kept = [j for j in order if counts[j] >= least_area * labels.size] or order[:1]
     findings = []

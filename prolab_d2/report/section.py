@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from detectron2.data.catalog import Metadata
 
 from prolab_d2.explain import Changes, Contrast, Evidence, Explanation, Finding, doubtful_first
 from prolab_d2.markup import escape
@@ -17,7 +18,7 @@ from prolab_d2.report.bars import bar, color_ramp, diverging_bar, patch
 from prolab_d2.report.pictures import data_uri, jpeg_within
 from prolab_d2.visualizer import draw_segmentation, heat_map, mark_region, telling_properties
 from prolab_d2.visualizer.heatmaps import heat_range
-from prolab_d2.visualizer.overlay import percent
+from prolab_d2.visualizer.overlay import color_of, percent
 
 __all__ = ["SECTION_BYTES", "failed_section", "image_section"]
 
@@ -40,7 +41,7 @@ def image_section(number: int, name: str, prediction: Prediction) -> str:
         name: what the page calls it.
     """
     findings = prediction.findings(least_area=LEAST_AREA, most=MOST_CATEGORIES)
-    texts = _categories(findings, prediction.metadata.stuff_colors)
+    texts = _categories(findings, prediction.metadata)
     names = [_name(entry.name) for entry in prediction.label_space.properties]
     chosen = telling_properties(prediction.properties, HEAT_MAPS)
     height, width = prediction.labels.shape
@@ -150,17 +151,17 @@ def _crop(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return mark_region(picture, mask[part])
 
 
-def _categories(findings: Sequence[Finding], colors: Sequence[Sequence[int]]) -> str:
+def _categories(findings: Sequence[Finding], metadata: Metadata) -> str:
+    if not findings:
+        return "<p>No category is found: all of it is background.</p>"
     doubtful = doubtful_first(findings)
     first = doubtful[0] if doubtful else findings[0]
     return "".join(
-        _category(finding, colors, finding is first, bool(doubtful)) for finding in findings
+        _category(finding, metadata, finding is first, bool(doubtful)) for finding in findings
     )
 
 
-def _category(
-    finding: Finding, colors: Sequence[Sequence[int]], is_open: bool, compared: bool
-) -> str:
+def _category(finding: Finding, metadata: Metadata, is_open: bool, compared: bool) -> str:
     explanation = finding.explanation
     badge = ' <span class="badge">least certain</span>' if is_open and compared else ""
     rival = ""
@@ -170,7 +171,7 @@ def _category(
             f"<bdi>{_name(finding.contrast.other)}</bdi></span>"
         )
     summary = (
-        f"<summary>{patch(colors[finding.category_index])}"
+        f"<summary>{patch(color_of(metadata, explanation.category))}"
         f"<b><bdi>{_name(explanation.category)}</bdi></b>"
         f"<span>{escape(percent(finding.area))}</span><span>score {explanation.score:.3f}</span>"
         f"{rival}{badge}</summary>"

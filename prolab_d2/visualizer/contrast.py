@@ -10,7 +10,7 @@ from detectron2.data.catalog import Metadata
 
 from prolab_d2.canvas import GAP, SMALL, TEXT, Canvas, Color, text_width, wrap
 from prolab_d2.explain import Changes, Contrast, Term
-from prolab_d2.visualizer.overlay import draw_segmentation, mark_region
+from prolab_d2.visualizer.overlay import color_of, draw_segmentation, mark_region
 from prolab_d2.visualizer.palette import EMPTY, MUTED, NEUTRAL, SUPPORTS, UNEXPECTED
 from prolab_d2.visualizer.panel import PANEL_WIDTH, beside, fitted_panel, write_title
 
@@ -44,14 +44,14 @@ def draw_contrast(
         top: at most this many properties of each category.
     """
     picture = mark_region(draw_segmentation(image, labels, metadata), region)
-    panel = contrast_panel(contrast, place, metadata.stuff_colors, changes=changes, top=top)
+    panel = contrast_panel(contrast, place, metadata, changes=changes, top=top)
     return beside(picture, panel)
 
 
 def contrast_panel(
     contrast: Contrast,
     place: str,
-    colors: list[Color],
+    metadata: Metadata,
     *,
     changes: Changes | None = None,
     top: int = 6,
@@ -63,7 +63,7 @@ def contrast_panel(
     active one there.
 
     Args:
-        colors: N colours of the categories.
+        metadata: names and colours.
     """
     a, b = contrast.category, contrast.other
     parts = [
@@ -77,9 +77,9 @@ def contrast_panel(
         title = f"{a}, not {b}"
         below = f"{place}; {contrast.score:.3f} - {contrast.other_score:.3f} = "
         below += f"{contrast.difference:+.3f}"
-        y = write_title(canvas, title, below, colors[contrast.category_index])
+        y = write_title(canvas, title, below, color_of(metadata, a))
         room = width - 2 * GAP
-        y = _axis(canvas, y + 8, a, b, colors, contrast)
+        y = _axis(canvas, y + 8, a, b, metadata)
         for heading, terms, color in parts:
             if not terms:
                 continue
@@ -124,16 +124,16 @@ def _full(term: Term, strongest: float, contrast: Contrast) -> float:
     return abs(strongest * weight)
 
 
-def _axis(canvas: Canvas, y: int, a: str, b: str, colors: list[Color], contrast: Contrast) -> int:
+def _axis(canvas: Canvas, y: int, a: str, b: str, metadata: Metadata) -> int:
     """Names of the two categories at the ends of the axis, each with its colour."""
     middle = canvas.width // 2
     room = middle - GAP - PATCH - 14
     right = wrap(f"for {a} \u2192", SMALL, room)
     left = wrap(f"\u2190 for {b}", SMALL, room)
-    canvas.rectangle(GAP, y + 2, PATCH, PATCH, colors[contrast.other_index], MUTED)
+    canvas.rectangle(GAP, y + 2, PATCH, PATCH, color_of(metadata, b), MUTED)
     bottom = canvas.lines(GAP + PATCH + 6, y, left, SMALL)
     start = canvas.width - GAP - PATCH
-    canvas.rectangle(start, y + 2, PATCH, PATCH, colors[contrast.category_index], MUTED)
+    canvas.rectangle(start, y + 2, PATCH, PATCH, color_of(metadata, a), MUTED)
     widest = max(text_width(line, SMALL) for line in right)
     return max(bottom, canvas.lines(start - 6 - widest, y, right, SMALL))
 

@@ -10,7 +10,7 @@ from detectron2.data.catalog import Metadata
 
 from prolab_d2.canvas import GAP, SMALL, TEXT, Canvas, Color, wrap
 from prolab_d2.explain import Evidence, Explanation
-from prolab_d2.visualizer.overlay import draw_segmentation, mark_region
+from prolab_d2.visualizer.overlay import color_of, draw_segmentation, mark_region
 from prolab_d2.visualizer.palette import EMPTY, MUTED, NEUTRAL, SUPPORTS, UNEXPECTED
 from prolab_d2.visualizer.panel import PANEL_WIDTH, beside, fitted_panel, write_title
 
@@ -41,7 +41,7 @@ def draw_explanation(
         top: at most this many properties in each part of the panel.
     """
     picture = mark_region(draw_segmentation(image, labels, metadata), region)
-    color = metadata.stuff_colors[explanation.category_index]
+    color = color_of(metadata, explanation.category)
     return beside(picture, evidence_panel(explanation, place, color, top=top))
 
 

@@ -15,12 +15,13 @@ from detectron2.utils.visualizer import VisImage, Visualizer, random_color
 from matplotlib.colors import to_rgb
 from matplotlib.transforms import Bbox
 
-from prolab_d2.canvas import GAP, TEXT, Canvas, line_height, text_width
+from prolab_d2.canvas import GAP, TEXT, Canvas, Color, line_height, text_width
 from prolab_d2.colors import distinct_colors
 from prolab_d2.visualizer.palette import MUTED
 
 __all__ = [
     "SegmentationVisualizer",
+    "color_of",
     "draw_segmentation",
     "label_metadata",
     "mark_region",
@@ -49,6 +50,11 @@ def label_metadata(
     return Metadata().set(
         stuff_classes=list(categories), stuff_colors=[tuple(map(int, c)) for c in chosen]
     )
+
+
+def color_of(metadata: Metadata, category: str) -> Color:
+    """The colour of a category by its name: ids are shifted where a background comes first."""
+    return metadata.stuff_colors[metadata.stuff_classes.index(category)]
 
 
 class SegmentationVisualizer(Visualizer):

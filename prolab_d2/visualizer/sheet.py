@@ -15,7 +15,7 @@ from prolab_d2.explain import Finding, doubtful_first
 from prolab_d2.visualizer.contrast import contrast_panel
 from prolab_d2.visualizer.evidence import evidence_panel
 from prolab_d2.visualizer.heatmaps import property_heatmap_sheet, telling_properties
-from prolab_d2.visualizer.overlay import draw_segmentation, percent
+from prolab_d2.visualizer.overlay import color_of, draw_segmentation, percent
 from prolab_d2.visualizer.panel import above, beside
 
 __all__ = ["draw_sheet"]
@@ -55,12 +55,11 @@ def draw_sheet(
     heat = property_heatmap_sheet(
         image, properties, names, chosen=chosen, columns=COLUMNS, tile_width=tile
     )
-    colors = metadata.stuff_colors
     panels = [
         evidence_panel(
             finding.explanation,
             f"mean of {percent(finding.area)} of the image",
-            colors[finding.category_index],
+            color_of(metadata, finding.explanation.category),
             top=top,
         )
         for finding in findings
@@ -68,9 +67,10 @@ def draw_sheet(
     for finding in doubtful_first(findings)[:1]:
         place = "the least certain category here"
         panels.append(
-            contrast_panel(finding.contrast, place, colors, changes=finding.changes, top=top)
+            contrast_panel(finding.contrast, place, metadata, changes=finding.changes, top=top)
         )
-    sheet = beside(above(overlay, heat), above(*panels))
+    left = above(overlay, heat)
+    sheet = beside(left, above(*panels)) if panels else left
     return above(_title(title, sheet.shape[1]), sheet) if title else sheet
 
 

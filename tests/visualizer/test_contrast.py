@@ -23,9 +23,9 @@ def fence_or_car() -> np.ndarray:
 def test_bars_lie_on_the_side_they_speak_for_and_are_as_long_as_their_terms(
     tiny_label_space: LabelSpace,
 ) -> None:
-    colors = label_metadata(tiny_label_space.categories).stuff_colors
+    metadata = label_metadata(tiny_label_space.categories)
     contrast = contrast_categories(fence_or_car(), tiny_label_space, "fence", "car")
-    panel = contrast_panel(contrast, "here", colors, width=600)
+    panel = contrast_panel(contrast, "here", metadata, width=600)
     middle = 300
     right, left = columns_of(panel, SUPPORTS), columns_of(panel, UNEXPECTED)
     assert right.min() >= middle - 1 and left.max() <= middle + 1
@@ -35,12 +35,12 @@ def test_bars_lie_on_the_side_they_speak_for_and_are_as_long_as_their_terms(
 
 
 def test_changes_make_the_panel_taller(tiny_label_space: LabelSpace) -> None:
-    colors = label_metadata(tiny_label_space.categories).stuff_colors
+    metadata = label_metadata(tiny_label_space.categories)
     u = fence_or_car()
     contrast = contrast_categories(u, tiny_label_space, "fence", "car")
     changes = find_changes(u, tiny_label_space, "car")
-    without = contrast_panel(contrast, "here", colors)
-    panel = contrast_panel(contrast, "here", colors, changes=changes)
+    without = contrast_panel(contrast, "here", metadata)
+    panel = contrast_panel(contrast, "here", metadata, changes=changes)
     assert panel.shape[0] > without.shape[0] + 15 * len(changes.changes)
     assert (panel[: without.shape[0] - 20] == without[: without.shape[0] - 20]).all()
 
@@ -48,10 +48,10 @@ def test_changes_make_the_panel_taller(tiny_label_space: LabelSpace) -> None:
 def test_a_lost_comparison_without_any_activation_can_be_drawn(
     tiny_label_space: LabelSpace,
 ) -> None:
-    colors = label_metadata(tiny_label_space.categories).stuff_colors
+    metadata = label_metadata(tiny_label_space.categories)
     for u in (np.zeros(12), -fence_or_car()):
         contrast = contrast_categories(u, tiny_label_space, "sky", "sign symbol")
-        panel = contrast_panel(contrast, "here", colors)
+        panel = contrast_panel(contrast, "here", metadata)
         assert panel.ndim == 3 and (panel[-10:] == 255).all(), "nothing is cut at the bottom"
 
 
