@@ -77,7 +77,8 @@ def test_the_wheel_carries_every_label_space_and_config(wheel: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", ["data/datasets/names", "label_space/page", "label_space/prompts"]
+    "folder",
+    ["data/datasets/names", "label_space/page", "label_space/prompts", "report/page"],
 )
 def test_the_wheel_carries_the_data_of_the_package(wheel: Path, folder: str) -> None:
     with zipfile.ZipFile(wheel) as archive:
