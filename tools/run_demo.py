@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """The main job from nothing: draw street scenes, train on them, evaluate, explain predictions.
 
-Everything lands in the output folder: the checkpoint model_best.pth, the log, the evaluation and
-pictures/. Each step is a command of this project and is printed, so that it can be repeated with
-other options. When the program is stopped, the next call goes on where it was.
+Everything lands in the output folder: the checkpoint model_best.pth, the log, the evaluation,
+pictures/ and report/index.html. Each step is a command of this project and is printed, so that it
+can be repeated with other options. When the program is stopped, the next call goes on where it was.
 
 Examples:
     run_demo.py
@@ -43,7 +43,7 @@ from prolab_d2.visualizer import draw_segmentation
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CONFIG = "scenes/lite0_property.yaml"
-TRAIN_NET = "projects/ProLab/train_net.py"
+TRAIN_NET, DEMO = "projects/ProLab/train_net.py", "projects/ProLab/demo.py"
 # A category has to cover this share of a picture to count as shown in it.
 SHOWN = 0.004
 TILE_WIDTH = 420
@@ -148,12 +148,12 @@ def draw_pictures(
     """Overlays, explanations and heat maps of some images, and an overview of all of them.
 
     Returns:
-        The files, the overview first.
+        The images.
     """
     dataset = cfg.DATASETS.TEST[0]
     label_ids = LabelIds.from_metadata(MetadataCatalog.get(dataset))
     entries = richest_entries(DatasetCatalog.get(dataset), label_ids, number)
-    files, rows, titles, texts = [folder / "overview.png"], [], [], []
+    rows, titles, texts = [], [], []
     seen: set[int] = set()
     for entry, truth in entries:
         file_name = Path(entry["file_name"])
@@ -167,17 +167,17 @@ def draw_pictures(
             "properties": prediction.draw_properties(),
         }
         for kind, picture in pictures.items():
-            files.append(folder / f"{sample.name}_{kind}.png")
-            save_picture(picture, files[-1])
+            save_picture(picture, folder / f"{sample.name}_{kind}.png")
         texts.append(f"{file_name}, pixel {x},{y}\n{prediction.explain(x, y).describe()}\n")
         image = prediction.image
         rows += [image, *(tile(image, m, predictor) for m in (truth, prediction.labels))]
         titles += [file_name.name, "truth", "prediction"]
-    save_picture(contact_sheet(rows, titles, columns=3, tile_width=TILE_WIDTH), files[0])
+    overview = contact_sheet(rows, titles, columns=3, tile_width=TILE_WIDTH)
+    save_picture(overview, folder / "overview.png")
     with atomic_path(folder / "explanations.txt") as temporary:
         temporary.write_text("\n".join(texts))
     print("\n" + texts[0])
-    return files
+    return [Path(entry["file_name"]) for entry, _ in entries]
 
 
 def summary(metrics: dict[str, Any], seconds: dict[str, float], output: Path) -> str:
@@ -196,6 +196,7 @@ def summary(metrics: dict[str, Any], seconds: dict[str, float], output: Path) ->
         f"on {metrics['images']} images of {metrics['data_set']}",
         "",
         f"Pictures with explanations: {output / 'pictures'} (overview.png first)",
+        f"The same to browse: {output / 'report/index.html'}",
         "Your own image:",
         f"  python projects/ProLab/demo.py --weights {output / 'model_best.pth'} \\",
         "      --input IMAGE --explain 120,80 --heatmaps --output output/mine",
@@ -244,7 +245,9 @@ def main(argv: list[str] | None = None) -> None:
         predictor = Predictor.from_checkpoint(best)
         predictor.require_properties()
         rarity = np.argsort(pixels, kind="stable").tolist()
-        draw_pictures(predictor, cfg, args.output / "pictures", args.pictures, rarity)
+        images = draw_pictures(predictor, cfg, args.output / "pictures", args.pictures, rarity)
+        report = ["--input", *map(str, images), "--report", str(args.output / "report")]
+        run_command([DEMO, "--weights", str(best), *report])
     print(summary(metrics, steps.seconds, args.output))
 
 

@@ -85,6 +85,7 @@ def test_the_whole_path_on_a_tiny_data_set_and_again(
     with Image.open(output / "pictures/overview.png") as overview:
         assert overview.width > 3 * run_demo.TILE_WIDTH
     assert (output / "model_best.pth").is_file()
+    assert (output / "report/index.html").read_text(encoding="utf-8").count("<section ") == 2
     folder = next((output / "inference").iterdir())
     metrics = json.loads((folder / "sem_seg_metrics.json").read_text())
     assert metrics["images"] == 2
