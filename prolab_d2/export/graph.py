@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -68,7 +69,7 @@ class InferenceGraph(nn.Module):
 
     The numbers are those of the `PropertySegmentor` it is made from, with whose parameters it
     shares memory. It holds neither dropout nor the auxiliary head, projection and bank are one
-    matrix where they can be, and average pooling is a matrix product, which every runtime knows.
+    matrix where they can be; average pooling is a matrix product, which every runtime knows.
     """
 
     def __init__(self, model: PropertySegmentor, color_format: str, options: ExportOptions) -> None:
@@ -93,8 +94,8 @@ class InferenceGraph(nn.Module):
         self.flip_channels = color_format == "BGR"
         self.register_buffer("mean", model.pixel_mean[None])
         self.register_buffer("std", model.pixel_std[None])
-        self.backbone = _shared_copy(model.backbone)
-        self.decode_head = _with_matrix_pooling(_shared_copy(model.decode_head))
+        self.backbone = _simplified(_shared_copy(model.backbone))
+        self.decode_head = _simplified(_shared_copy(model.decode_head))
         self.projection = _shared_copy(model.projection)
         self.property_space = None
         if self.is_property:
@@ -216,14 +217,39 @@ def _shared_copy(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
 
 
-def _with_matrix_pooling(module: nn.Module) -> nn.Module:
-    """`module`, with every adaptive average pooling in it replaced."""
+def _simplified(module: nn.Module) -> nn.Module:
+    """`module`, with layers replaced that make a graph for one size, or too long a one."""
     for name, child in list(module.named_children()):
         if isinstance(child, nn.AdaptiveAvgPool2d):
             setattr(module, name, _MatrixPooling(child.output_size))
+        elif type(child) is Conv2dSame:
+            setattr(module, name, _ConstantPadding(child))
         else:
-            _with_matrix_pooling(child)
+            _simplified(child)
     return module
+
+
+class _ConstantPadding(nn.Module):
+    """timm's `Conv2dSame` for maps whose sides its stride divides, as it does all along here.
+
+    The original computes its padding from the size of the map. Layer after layer, that piles up to
+    formulas which PyTorch takes many minutes to trace.
+    """
+
+    def __init__(self, conv: Conv2dSame) -> None:
+        super().__init__()
+        self.weight, self.bias = conv.weight, conv.bias
+        self.stride, self.dilation, self.groups = conv.stride, conv.dilation, conv.groups
+        self.padding: list[int] = []
+        for axis in (1, 0):
+            span = (conv.kernel_size[axis] - 1) * conv.dilation[axis] + 1
+            total = max(span - conv.stride[axis], 0)
+            self.padding += [total // 2, total - total // 2]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, its channels, h / stride, w / stride)."""
+        x = F.pad(x, self.padding)
+        return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
 class _MatrixPooling(nn.Module):
