@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from prolab_d2 import ProLabError
-from prolab_d2.files import atomic_folder, atomic_path, check_writable
+from prolab_d2.files import atomic_files, atomic_folder, atomic_path, check_writable
 from tests.golden import REPOSITORY
 
 
@@ -135,3 +135,22 @@ def test_a_killed_writer_leaves_the_old_file_and_a_hidden_one(tmp_path: Path) ->
     # Hidden, so that no listing of images or label spaces takes it for one.
     (leftover,) = (path for path in tmp_path.iterdir() if path != target)
     assert leftover.name.startswith(".")
+
+
+def test_files_that_belong_together_appear_together_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "new/model.onnx"
+    with atomic_files(target) as temporary:
+        assert temporary.name == target.name
+        temporary.write_text("graph")
+        temporary.with_name("model.onnx.data").write_text("weights")
+        assert not target.exists()
+    assert target.read_text() == "graph"
+    with pytest.raises(KeyError), atomic_files(target) as temporary:
+        temporary.write_text("another graph")
+        temporary.with_name("model.onnx.data").write_text("other weights")
+        raise KeyError
+    assert target.read_text() == "graph"
+    assert target.with_name("model.onnx.data").read_text() == "weights"
+    assert len(list(target.parent.iterdir())) == 2
+    with pytest.raises(ProLabError, match="a folder of that name exists"), atomic_files(tmp_path):
+        pass
