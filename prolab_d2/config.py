@@ -44,6 +44,9 @@ def _add_model(cfg: CfgNode) -> None:
     prolab.NORMALIZE_EMBEDDING = False
     # "cosine", "bce" or "mse".
     prolab.LOSS = "cosine"
+    # How much each property counts when pixels are compared with signatures, by a file that
+    # tools/ground_properties.py writes; "" for all alike. The loss does not depend on it.
+    prolab.PROPERTY_WEIGHTS = ""
     # Pixels without a label: "ignore" leaves them out, "count" gives them an all-zero target
     # (what the published code does).
     prolab.UNLABELLED = "ignore"

@@ -111,6 +111,11 @@ class Predictor:
         label_space = checkpoint.label_space
         if "MODEL.PROLAB.LABEL_SPACE" in overrides[::2]:
             label_space = _other_label_space(cfg, checkpoint)
+        if "MODEL.PROLAB.PROPERTY_WEIGHTS" in overrides[::2]:
+            label_space = label_space.with_property_weights(None)
+        elif config_file is None:
+            # The label space of the checkpoint holds those of its config; the file may be gone.
+            cfg.MODEL.PROLAB.PROPERTY_WEIGHTS = ""
         cfg.freeze()
         model = PropertySegmentor(cfg, label_space=label_space)
         checkpoint.load_into(model)

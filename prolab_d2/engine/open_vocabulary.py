@@ -75,6 +75,7 @@ def evaluate_open_vocabulary(cfg: CfgNode, test: Test) -> OrderedDict[str, Any]:
     cfg = _for_evaluation(cfg)
     model = PropertySegmentor(cfg, label_space=trained)
     checkpoint.load_into(model)
+    trained = model.label_space  # with MODEL.PROLAB.PROPERTY_WEIGHTS
     model.to(device=cfg.MODEL.DEVICE, memory_format=torch.channels_last)
     results: dict[str, dict[str, dict[str, float]]] = {name: {} for name in cfg.DATASETS.TEST}
     for way in ways:

@@ -18,10 +18,10 @@ from prolab_d2.data import read_image
 from prolab_d2.data.reading import LabelIds, read_sem_seg, stuff_classes
 from prolab_d2.errors import ProLabError
 from prolab_d2.evaluation.property_metrics import sample_at_cell_centres
-from prolab_d2.modeling.inference import low_resolution_maps
+from prolab_d2.modeling.inference import Maps, low_resolution_maps
 from prolab_d2.predictor import Predictor
 
-__all__ = ["Cells", "category_places", "dataset_categories", "read_cells"]
+__all__ = ["Cells", "category_places", "dataset_categories", "read_cells", "read_logits"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,23 +63,39 @@ def read_cells(predictor: Predictor, name: str, number: int | None = None) -> It
     Raises:
         ProLabError: unknown data set, or a file of it that cannot be used.
     """
-    dataset_categories(name)
-    entries = DatasetCatalog.get(name)
-    label_ids = LabelIds.from_metadata(MetadataCatalog.get(name))
-    count = len(entries) if number is None else min(number, len(entries))
-    places = np.linspace(0, len(entries) - 1, count).round().astype(int)
     space = predictor.model.property_space if predictor.model.supervision == "property" else None
-    for place in tqdm(places, desc=name, unit="image", leave=False, disable=None):
-        entry = entries[place]
-        image = read_image(entry["file_name"], "RGB")
+    for maps, mask in read_logits(predictor, name, number):
         with torch.inference_mode():
-            maps = predictor.model.predict_logits(predictor.prepare(image))
             if space is not None:
                 maps = maps.map_values(space.unit_activations)
             values = low_resolution_maps(maps)[0]
         truth = None
+        if mask is not None:
+            truth = sample_at_cell_centres(mask, tuple(values.shape[-2:]))
+        yield Cells(values, truth)
+
+
+def read_logits(
+    predictor: Predictor, name: str, number: int | None = None, part: tuple[int, int] = (0, 1)
+) -> Iterator[tuple[Maps, np.ndarray | None]]:
+    """The logits of every image, and (H, W) int64 ids of the data set, -1 without a label.
+
+    Args:
+        name, number: as for `read_cells`.
+        part: (i, n) for the i-th of n parts of these images, every n-th image.
+    """
+    dataset_categories(name)
+    entries = DatasetCatalog.get(name)
+    label_ids = LabelIds.from_metadata(MetadataCatalog.get(name))
+    count = len(entries) if number is None else min(number, len(entries))
+    places = np.linspace(0, len(entries) - 1, count).round().astype(int)[part[0] :: part[1]]
+    for place in tqdm(places, desc=name, unit="image", leave=False, disable=None):
+        entry = entries[place]
+        image = read_image(entry["file_name"], "RGB")
+        mask = None
         if entry.get("sem_seg_file_name"):
             mask = read_sem_seg(entry["sem_seg_file_name"], label_ids, image.shape[:2])
-            cells = sample_at_cell_centres(mask, tuple(values.shape[-2:])).astype(np.int64)
-            truth = np.where(cells == label_ids.ignore_label, -1, cells)
-        yield Cells(values, truth)
+            mask = np.where(mask == label_ids.ignore_label, -1, mask.astype(np.int64))
+        with torch.inference_mode():
+            maps = predictor.model.predict_logits(predictor.prepare(image))
+        yield maps, mask

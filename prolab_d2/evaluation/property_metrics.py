@@ -57,7 +57,9 @@ def property_histograms(activations: Tensor, labels: Tensor, signatures: Tensor)
         index = activations[group].float().mul(NUM_BINS).ceil_().clamp_(1, NUM_BINS)
         rows = torch.arange(len(index), device=index.device)[:, None]
         index += (starts[group] + 2 * NUM_BINS * rows).index_select(1, labels)
-        bins = torch.bincount(index.to(torch.int32).view(-1), minlength=2 * NUM_BINS * len(index))
+        bins = torch.bincount(
+            index.to(torch.int32).reshape(-1), minlength=2 * NUM_BINS * len(index)
+        )
         counts[group] = bins.view(-1, 2, NUM_BINS).cpu().numpy()
     return counts
 

@@ -15,7 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prolab_d2.explain.inputs import category_index, category_weights, read_activations
+from prolab_d2.explain.inputs import (
+    category_index,
+    category_weights,
+    ideal_activations,
+    read_activations,
+)
 from prolab_d2.label_space import LabelSpace
 
 __all__ = ["Blame", "blame_properties"]
@@ -60,7 +65,7 @@ def blame_properties(
     u = read_activations(unit_activations, label_space)
     a, b = (category_index(label_space, name) for name in (category, other))
     weights = category_weights(label_space)
-    terms = (weights[a] - u) * (weights[a] - weights[b])
+    terms = (ideal_activations(label_space)[a] - u) * (weights[a] - weights[b])
     order = np.argsort(-terms, kind="stable").tolist()
     return tuple(
         Blame(

@@ -2,8 +2,9 @@
 
 The score of category j is the sum over properties k of the shares Y_jk u_k / |Y_j|, where Y is the
 signature table and u the property activations divided by their length (the cosine similarity of
-the paper, section 3.3, taken apart). u is what inference averages over windows and resizes, so the
-shares add up to the score that decided the label.
+the paper, section 3.3, taken apart). With property weights w the shares are
+w_k^2 Y_jk u_k / |w Y_j|, and u are the activations over their weighted length. u is what inference
+averages over windows and resizes, so the shares add up to the score that decided the label.
 
 Shapes: K properties, N categories.
 """
@@ -35,7 +36,7 @@ class Evidence:
     index: int
     name: str
     activation: float  # u_k, the activation over the length of all activations
-    share: float  # Y_jk u_k / |Y_j|; 0 for a property outside the signature
+    share: float  # what it adds to the score; 0 for a property outside the signature
 
 
 @dataclass(frozen=True)
@@ -95,16 +96,16 @@ def explain_pixel(
             finite, or an unknown category.
     """
     u = read_activations(unit_activations, label_space)
-    scores = category_weights(label_space) @ u
+    weights = category_weights(label_space)
+    scores = weights @ u
     chosen = int(scores.argmax()) if category is None else category_index(label_space, category)
 
     signature = label_space.signatures[chosen]
-    length = math.sqrt(signature.sum())
     threshold = ACTIVE_FRACTION * u.max(initial=0.0)
     active = (u >= threshold) & (u > 0)
 
     def evidence(k: int) -> Evidence:
-        share = u[k] / length if signature[k] else 0.0
+        share = weights[chosen, k] * u[k]
         return Evidence(k, label_space.properties[k].name, float(u[k]), float(share))
 
     order = np.argsort(-u, kind="stable").tolist()

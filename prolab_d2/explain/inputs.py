@@ -11,7 +11,13 @@ from torch import Tensor
 from prolab_d2.errors import ProLabError
 from prolab_d2.label_space import LabelSpace
 
-__all__ = ["ACTIVE_FRACTION", "category_index", "category_weights", "read_activations"]
+__all__ = [
+    "ACTIVE_FRACTION",
+    "category_index",
+    "category_weights",
+    "ideal_activations",
+    "read_activations",
+]
 
 # A property counts as active from this fraction of the pixel's strongest activation on. With
 # "cosine_sigmoid" some property is nearly always at 1, so this means an activation above 0.5.
@@ -39,9 +45,24 @@ def read_activations(unit_activations: np.ndarray | Tensor, label_space: LabelSp
 
 
 def category_weights(label_space: LabelSpace) -> np.ndarray:
-    """(N, K) float64: signatures over their length; times unit activations they give scores."""
+    """(N, K) float64: times unit activations they give scores.
+
+    Signatures over their length; with property weights, see `LabelSpace.with_property_weights`,
+    weighted signatures over their length, times the weights of the activations.
+    """
+    signatures = ideal_activations(label_space)
+    if label_space.property_weights is None:
+        return signatures
+    return signatures * np.asarray(label_space.property_weights, dtype=np.float64) ** 2
+
+
+def ideal_activations(label_space: LabelSpace) -> np.ndarray:
+    """(N, K) float64: the unit activations of a pixel that shows exactly a signature."""
     signatures = np.asarray(label_space.signatures, dtype=np.float64)
-    return signatures / np.sqrt(signatures.sum(axis=1, keepdims=True))
+    weighted = signatures
+    if label_space.property_weights is not None:
+        weighted = signatures * label_space.property_weights
+    return signatures / np.linalg.norm(weighted, axis=1, keepdims=True)
 
 
 def category_index(label_space: LabelSpace, category: str | int) -> int:

@@ -156,6 +156,7 @@ def _with_categories(
         {**space.provenance, "extensions": [*space.provenance.get("extensions", ()), record]},
         embeddings=None if stored is None else np.concatenate([stored, embeddings]),
         property_of_description=None if labels is None else np.concatenate([labels, assigned]),
+        property_weights=space.property_weights,
         where="extended label space",
     )
 

@@ -53,6 +53,8 @@ class LabelSpace:
         property_of_description: (M,) int32, the property of every sentence, or None.
         tree: (M - 1, 4) float64, the hierarchy of the sentences that `cut` cuts, or None.
         provenance: how it was made. JSON data; "dates" and "timings" in it are kept in build.log.
+        property_weights: (K,) float32, how much every property counts in a score; None for all
+            alike. A way of reading the label space: no part of its content, nor of its hash.
     """
 
     categories: tuple[str, ...]
@@ -64,6 +66,7 @@ class LabelSpace:
     property_of_description: np.ndarray | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     tree: np.ndarray | None = None
+    property_weights: np.ndarray | None = None
 
     @classmethod
     def from_arrays(
@@ -78,6 +81,7 @@ class LabelSpace:
         embeddings: Any = None,
         property_of_description: Any = None,
         tree: Any = None,
+        property_weights: Any = None,
         where: str = "label space",
     ) -> LabelSpace:
         """A label space from its parts; anything that NumPy can read is an array here.
@@ -91,6 +95,7 @@ class LabelSpace:
             embeddings: (M, D), rows in the order of the categories and their sentences.
             property_of_description: (M,) integers in [0, K), same order.
             tree: (M - 1, 4), see `clustering`; needs the two arrays above.
+            property_weights: (K,), see `with_property_weights`.
             where: how errors call the label space.
         Raises:
             ProLabError: the parts do not fit together; the message says which, and what to do.
@@ -125,7 +130,7 @@ class LabelSpace:
             tree=_read_only(tree),
         )
         space.validate(where)
-        return space
+        return space if property_weights is None else space.with_property_weights(property_weights)
 
     @classmethod
     def load(cls, folder_or_name: str | os.PathLike[str]) -> LabelSpace:
@@ -181,6 +186,7 @@ class LabelSpace:
             embeddings=arrays.get("embeddings"),
             property_of_description=arrays.get("property_of_description"),
             tree=arrays.get("tree"),
+            property_weights=arrays.get("property_weights"),
             where=where,
         )
 
@@ -196,7 +202,7 @@ class LabelSpace:
             "provenance": {k: v for k, v in self.provenance.items() if k not in log},
         }
         arrays = {"bank": self.bank, "signatures": self.signatures.astype(np.uint8)}
-        for name in ("embeddings", "property_of_description", "tree"):
+        for name in ("embeddings", "property_of_description", "tree", "property_weights"):
             if getattr(self, name) is not None:
                 arrays[name] = getattr(self, name)
         return document, arrays, log
@@ -250,9 +256,10 @@ class LabelSpace:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of the content: everything but the provenance."""
+        """SHA-256 of the content: everything but the provenance and property weights."""
         document, arrays, _ = self._data()
         del document["provenance"]
+        arrays.pop("property_weights", None)
         text = json.dumps(document, ensure_ascii=False, sort_keys=True).encode()
         return hashlib.sha256(text + storage.hash_arrays(arrays).encode()).hexdigest()
 
@@ -266,6 +273,24 @@ class LabelSpace:
         """Groups of categories with the same signature, which no score can tell apart."""
         groups = confused_groups(self.signatures)
         return [tuple(self.categories[i] for i in group) for group in groups]
+
+    def with_property_weights(self, weights: Any) -> LabelSpace:
+        """The same label space with other weights of its properties in the scores.
+
+        The score of a category is then the cosine of weighted activations and weighted signature;
+        0 drops a property.
+
+        Args:
+            weights: (K,) finite numbers from 0; None for all alike.
+        Raises:
+            ProLabError: something else, or a category keeps no property with a weight above 0.
+        """
+        if weights is not None:
+            weights = validation.number_array(
+                weights, "property_weights", np.float32, 1, "label space"
+            )
+            validation.check_property_weights(weights, self.signatures, self.categories)
+        return replace(self, property_weights=_read_only(weights))
 
     def subset(self, names: Iterable[str], *, drop_unused: bool = False) -> LabelSpace:
         """The label space of some categories, in the order of `names`, with unchanged signatures.
@@ -289,6 +314,7 @@ class LabelSpace:
         new_number[columns] = np.arange(len(columns))
         lines = self._sentence_rows(rows)
         embeddings, assigned = self.embeddings, self.property_of_description
+        weights = self.property_weights
         position = {name: i for i, name in enumerate(names)}
         properties = []
         for entry in (self.properties[column] for column in columns):
@@ -304,6 +330,7 @@ class LabelSpace:
             {**self.provenance, "subset_of": self.hash},
             embeddings=embeddings[lines] if embeddings is not None and lines else None,
             property_of_description=None if assigned is None else new_number[assigned[lines]],
+            property_weights=None if weights is None else weights[columns],
             where="subset",
         )
 

@@ -21,6 +21,7 @@ __all__ = [
     "category_names",
     "check_bank_and_signatures",
     "check_label_space",
+    "check_property_weights",
     "check_sentence_arrays",
     "descriptions_by_category",
     "index_array",
@@ -297,3 +298,23 @@ def _check_assignment(space: LabelSpace, where: str) -> None:
                 f"{where}: the members of property {entry.name!r} are not the descriptions that "
                 "property_of_description assigns to it: build the label space again"
             )
+
+
+def check_property_weights(
+    weights: np.ndarray, signatures: np.ndarray, categories: Sequence[str]
+) -> None:
+    """
+    Raises:
+        ProLabError: not (K,) numbers from 0, or a category has only properties of weight 0.
+    """
+    if weights.shape != signatures.shape[1:] or (weights < 0).any():
+        raise ProLabError(
+            f"property weights of shape {weights.shape} for {signatures.shape[1]} properties: give "
+            "a number from 0 for each"
+        )
+    lost = ~(signatures & (weights > 0)).any(axis=1)
+    if lost.any():
+        raise ProLabError(
+            f"property weights: all properties of {categories[int(lost.argmax())]!r} have the "
+            "weight 0, so that no score could find it: keep one of them"
+        )

@@ -225,6 +225,7 @@ def _renamed(space: LabelSpace, names: Sequence[str]) -> LabelSpace:
         space.provenance,
         embeddings=space.embeddings,
         property_of_description=space.property_of_description,
+        property_weights=space.property_weights,
         where="vocabulary",
     )
 

@@ -23,6 +23,7 @@ from prolab_d2.data.datasets.categories import BACKGROUND
 from prolab_d2.data.reading import default_ignore_label
 from prolab_d2.errors import ProLabError
 from prolab_d2.label_space import LabelSpace
+from prolab_d2.label_space.property_weights import read_property_weights
 from prolab_d2.modeling.augmented_inference import (
     View,
     augmented_labels,
@@ -153,6 +154,9 @@ class PropertySegmentor(nn.Module):
         """`label_space` takes the place of the one that the config names."""
         prolab = cfg.MODEL.PROLAB
         label_space = label_space or LabelSpace.load(prolab.LABEL_SPACE)
+        if prolab.PROPERTY_WEIGHTS:
+            weights = read_property_weights(prolab.PROPERTY_WEIGHTS, label_space)
+            label_space = label_space.with_property_weights(weights)
         backbone = build_backbone(cfg)
         shapes = backbone.output_shape()
         aux = cfg.MODEL.AUX_HEAD
@@ -168,6 +172,7 @@ class PropertySegmentor(nn.Module):
                 similarity=prolab.SIMILARITY,
                 temperature=prolab.TEMPERATURE,
                 normalize_embedding=prolab.NORMALIZE_EMBEDDING,
+                property_weights=label_space.property_weights,
             ),
             "text_temperature": prolab.TEXT_TEMPERATURE,
             "supervision": prolab.SUPERVISION,
@@ -216,6 +221,7 @@ class PropertySegmentor(nn.Module):
             similarity=space.similarity,
             temperature=space.temperature,
             normalize_embedding=space.normalize_embedding,
+            property_weights=label_space.property_weights,
         ).to(self.device)
         if self.text_space is not None:
             embeddings = label_space.category_embeddings

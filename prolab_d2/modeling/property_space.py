@@ -41,6 +41,7 @@ class PropertySpace(nn.Module):
         similarity: str = "cosine_sigmoid",
         temperature: float = 0.04,
         normalize_embedding: bool = False,
+        property_weights: np.ndarray | Tensor | None = None,
     ) -> None:
         """
         Args:
@@ -50,6 +51,8 @@ class PropertySpace(nn.Module):
                 signatures, "cosine" the logits themselves (temperature unused).
             temperature: above 0.
             normalize_embedding: divide every pixel embedding by its length first.
+            property_weights: (K,), from 0, what activations and signatures are multiplied with
+                before they are compared; None for 1 each. The loss does without.
         Raises:
             ProLabError: shapes do not fit, values are not finite, or an option is unknown.
         """
@@ -72,9 +75,12 @@ class PropertySpace(nn.Module):
         # Constants that come with the label space, so no checkpoint needs to hold them as weights.
         self.register_buffer("bank", F.normalize(bank, dim=1, eps=_EPS), persistent=False)
         self.register_buffer("signatures", signatures, persistent=False)
-        self.register_buffer(
-            "category_weights", F.normalize(signatures.float(), dim=1, eps=_EPS), persistent=False
-        )
+        if property_weights is not None:
+            property_weights = _copy(property_weights, torch.float32)
+        self.register_buffer("property_weights", property_weights, persistent=False)
+        self.register_buffer("unit_signatures", self._unit_signatures(), persistent=False)
+        # (N, K): times unit activations they give the scores.
+        self.register_buffer("category_weights", self._category_weights(), persistent=False)
 
     @property
     def num_properties(self) -> int:
@@ -114,19 +120,29 @@ class PropertySpace(nn.Module):
             return torch.sigmoid(logits / self.temperature)
 
     def unit_activations(self, logits: Tensor) -> Tensor:
-        """(B, K, h, w): the activations of every pixel divided by their length."""
+        """(B, K, h, w): the activations of every pixel divided by their length.
+
+        With property weights by the length of the weighted activations: activations of one pixel
+        keep their proportions, the weights are in `category_weights`.
+        """
         activations = self.activations(logits)
         with _full_precision(logits):
-            return activations / _length(activations)
+            weighted = activations
+            if self.property_weights is not None:
+                weighted = activations * self.property_weights.to(activations.dtype)[:, None, None]
+            return activations / _length(weighted)
 
     def scores_from_unit(self, unit_activations: Tensor) -> Tensor:
-        """(B, K, h, w) from `unit_activations` -> (B, N, h, w), products with unit signatures."""
+        """(B, K, h, w) from `unit_activations` -> (B, N, h, w), times `category_weights`."""
         with _full_precision(unit_activations):
             unit_activations = _widen(unit_activations)
-            return _conv1x1(unit_activations, self._category_weights(unit_activations.dtype))
+            weights = self.category_weights
+            if unit_activations.dtype != weights.dtype:
+                weights = self._category_weights(unit_activations.dtype)
+            return _conv1x1(unit_activations, weights)
 
     def category_scores(self, logits: Tensor) -> Tensor:
-        """Cosine similarity of every pixel's activations to every signature.
+        """Cosine similarity of every pixel's activations to every signature, both weighted.
 
         Args:
             logits: (B, K, h, w), unbounded.
@@ -245,18 +261,26 @@ class PropertySpace(nn.Module):
         denominator = mean_over_ranks(pixels.to(logits.dtype), logits.requires_grad)
         denominator = torch.where(denominator > 0, denominator, 1) * entries
         dtype = logits.dtype
-        targets = self._category_weights(dtype) if kind == "cosine" else self.signatures.to(dtype)
+        targets = self.signatures.to(dtype)
+        if kind == "cosine":
+            same = dtype == self.unit_signatures.dtype
+            targets = self.unit_signatures if same else self._unit_signatures(dtype)
         options = LossOptions(
             kind, self.temperature if sigmoid else None, count_unlabelled=unlabelled == "count"
         )
         loss = banded_loss(logits, rows, targets, options, denominator, squared_lengths)
         return loss + pixels / denominator if kind == "cosine" else loss
 
-    def _category_weights(self, dtype: torch.dtype) -> Tensor:
+    def _unit_signatures(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """(N, K) signatures over their length, as exact as the type can hold."""
-        if dtype == self.category_weights.dtype:
-            return self.category_weights
         return F.normalize(self.signatures.to(dtype), dim=1, eps=_EPS)
+
+    def _category_weights(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """(N, K) weighted signatures over their length, times the weights of the activations."""
+        if self.property_weights is None:
+            return self._unit_signatures(dtype)
+        weights = self.property_weights.to(dtype)
+        return F.normalize(self.signatures * weights, dim=1, eps=_EPS) * weights
 
     def _rows(self, labels: Tensor, ignore_label: int, count: bool) -> tuple[Tensor, Tensor]:
         """Row of the signature table of every pixel, N if unlabelled; number of pixels to count."""
