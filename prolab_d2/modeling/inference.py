@@ -26,8 +26,10 @@ from torch import Tensor
 
 from prolab_d2.errors import ProLabError
 from prolab_d2.modeling.resize import resize_band, resize_columns, resize_rows, source_rows
+from prolab_d2.modeling.threads import in_threads, slices
 
 __all__ = [
+    "Forward",
     "Maps",
     "Tile",
     "WindowOptions",
@@ -278,16 +280,20 @@ def category_labels(maps: Maps, size: Size, weights: Tensor | None = None) -> Te
     several = (maps.num_channels if weights is None else len(weights)) > CATEGORY_GROUP
     best = values.new_full(labels.shape if several else (0,), -torch.inf)
     for first, group in _category_groups(maps, weights):
-        for row, band in group.bands(size):
-            rows = slice(row, row + band.shape[2])
+
+        def decide(rows: slice, first: int = first, group: Maps = group) -> None:
+            band = group.band(size, rows.start, rows.stop)
             label = _argmax(band)
             if not several:
                 labels[:, rows] = label
-                continue
+                return
             score = band.gather(1, label[:, None])[:, 0]
             better = score > best[:, rows]
             labels[:, rows] = torch.where(better, label + first, labels[:, rows])
             best[:, rows] = torch.where(better, score, best[:, rows])
+
+        for _ in in_threads(decide, [*slices(size[0], group.band_height(size))], labels.device):
+            pass
     return labels
 
 

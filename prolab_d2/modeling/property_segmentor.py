@@ -31,6 +31,7 @@ from prolab_d2.modeling.augmented_inference import (
 )
 from prolab_d2.modeling.decode_heads import DecodeHead, build_decode_head
 from prolab_d2.modeling.inference import (
+    Forward,
     Maps,
     WindowOptions,
     category_labels,
@@ -373,6 +374,15 @@ class PropertySegmentor(nn.Module):
             features, self.projection.weight, self.projection.bias
         )
 
+    def _category_scores(self, images: Tensor) -> Tensor:
+        """(B, N, h, w) category scores, or category logits of a baseline."""
+        if not self.has_properties:
+            return self._logits(images)
+        features = self.decode_head(self.backbone(images))
+        return self.property_space.category_scores_from_features(
+            features, self.projection.weight, self.projection.bias
+        )
+
     @torch.inference_mode()
     def predict_logits(self, image: Tensor) -> Maps:
         """What labels, scores and explanations are computed from.
@@ -383,9 +393,19 @@ class PropertySegmentor(nn.Module):
             Maps (1, K, h, w) of property logits, or (1, N, h, w) of category logits without
             properties: of the whole image, or one for each sliding window.
         """
+        return self._predict(self._logits, image)
+
+    def _predict_scores(self, image: Tensor) -> Maps:
+        """Maps (1, N, h, w) of category scores, of category logits without properties.
+
+        For who wants no properties: nothing of K channels is kept.
+        """
+        return self._predict(self._category_scores, image)
+
+    def _predict(self, forward: Forward, image: Tensor) -> Maps:
         image = self._normalise(image)
         return predict_maps(
-            self._logits,
+            forward,
             self._batch([image]).tensor,
             tuple(image.shape[-2:]),
             self.window,
@@ -395,7 +415,8 @@ class PropertySegmentor(nn.Module):
     def predict_labels(self, logits: Maps, size: tuple[int, int]) -> Tensor:
         """(height, width) int64 labels from what `predict_logits` returned, at any size."""
         if self.background_threshold > 0:
-            return augmented_labels([self._view(logits)], size, self.background_threshold)[0]
+            view = View(self._score_maps(logits), False)
+            return augmented_labels([view], size, self.background_threshold)[0]
         maps, weights = self._scores(logits)
         return category_labels(maps, size, weights)[0]
 
@@ -406,12 +427,12 @@ class PropertySegmentor(nn.Module):
         return augmented_labels(self._predict_views(views), size, self.background_threshold)[0]
 
     def _predict_views(self, views: Sequence[dict[str, Any]]) -> list[View]:
-        return [self._view(self.predict_logits(view["image"]), view["flip"]) for view in views]
+        return [View(self._predict_scores(view["image"]), view["flip"]) for view in views]
 
-    def _view(self, logits: Maps, flip: bool = False) -> View:
+    def _score_maps(self, logits: Maps) -> Maps:
+        """Maps of N channels: softmax needs all categories at once."""
         maps, weights = self._scores(logits)
-        # Weighted before the resize, which is linear: softmax needs all categories at once.
-        return View(maps if weights is None else maps.weighted(weights), flip)
+        return maps if weights is None else maps.weighted(weights)
 
     def _scores(self, logits: Maps) -> tuple[Maps, Tensor | None]:
         """Maps that are linear in the category scores, and the weights that turn them into these.
@@ -426,19 +447,24 @@ class PropertySegmentor(nn.Module):
     def _infer(self, one: dict[str, Any]) -> dict[str, Tensor]:
         image, views = one["image"], one.get("views")
         wants_properties = self.output_unit_activations or self.output_properties
-        result = {}
-        if wants_properties or not views:
+        result, weights = {}, None
+        if wants_properties and self.has_properties:
             logits = self.predict_logits(image)
             maps, weights = self._scores(logits)
-            if self.output_unit_activations and self.has_properties:
+            if self.output_unit_activations:
                 result["unit_activations"] = low_resolution_maps(maps)[0]
-            if self.output_properties and self.has_properties:
+            if self.output_properties:
                 activations = logits.map_values(self.property_space.activations)
                 result["properties"] = low_resolution_maps(activations)[0]
+        elif not views:
+            maps = self._predict_scores(image)
         size = (one.get("height", image.shape[-2]), one.get("width", image.shape[-1]))
         labels = self.output == "labels"
         if views or self.background_threshold > 0:
-            views = self._predict_views(views) if views else [self._view(logits)]
+            if views:
+                views = self._predict_views(views)
+            else:
+                views = [View(maps if weights is None else maps.weighted(weights), False)]
             answer = (augmented_labels if labels else augmented_probabilities)(
                 views, size, self.background_threshold
             )

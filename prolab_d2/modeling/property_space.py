@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from prolab_d2.errors import ProLabError
 from prolab_d2.modeling.losses import LOSS_KINDS, LossOptions, banded_loss
 from prolab_d2.modeling.resized_length import squared_length_rows
+from prolab_d2.modeling.threads import in_threads
 
 __all__ = ["PropertySpace", "mean_over_ranks"]
 
@@ -29,6 +30,10 @@ UNLABELLED = ("ignore", "count")
 _EPS = 1e-12
 # Logits whose scores are computed at a time: bounds the memory of the steps in between.
 _SCORE_ENTRIES = 2**22
+# From features on, with a CPU: what stays in the cache of a core from step to step.
+_CACHED_ENTRIES = 2**18
+# Adding up the few properties of a signature beats a matrix product on a CPU up to this density.
+_SPARSE = 1 / 8
 
 
 class PropertySpace(nn.Module):
@@ -179,6 +184,36 @@ class PropertySpace(nn.Module):
                 return self.logits(_project(features, weight, bias))
             return _project(features, *self.fold(weight, bias))
 
+    def category_scores_from_features(
+        self, features: Tensor, weight: Tensor, bias: Tensor | None
+    ) -> Tensor:
+        """`category_scores` of the projected features (B, C, h, w), not for training.
+
+        Nothing of K channels is kept, and nothing of D.
+
+        Returns:
+            (B, N, h, w), channels last in memory.
+        """
+        with _full_precision(features):
+            batch, _, height, width = features.shape
+            dtype = torch.promote_types(features.dtype, torch.float32)
+            scores = features.new_empty((batch, height, width, self.num_categories), dtype=dtype)
+            scorer = _Scorer(self, weight.to(dtype), None if bias is None else bias.to(dtype))
+            row_entries = max(1, width * self.num_properties)
+            entries = _CACHED_ENTRIES if features.device.type == "cpu" else 16 * _SCORE_ENTRIES
+            rows = max(1, entries // row_entries)
+            pixels = features.permute(0, 2, 3, 1)
+            parts = [(b, slice(y, y + rows)) for b in range(batch) for y in range(0, height, rows)]
+
+            def run(part: tuple[int, slice]) -> None:
+                b, band = part
+                target = scores[b, band].view(-1, self.num_categories)
+                target.copy_(scorer(_widen(pixels[b, band]).flatten(0, 1)).T)
+
+            for _ in in_threads(run, parts, features.device):
+                pass
+            return scores.permute(0, 3, 1, 2)
+
     def loss_from_features(
         self,
         features: Tensor,
@@ -301,6 +336,52 @@ class PropertySpace(nn.Module):
             )
         pixels = labels.new_tensor(labels.numel()) if count else (~unlabelled).sum()
         return labels.masked_fill(unlabelled, categories), pixels
+
+
+class _Scorer:
+    """Category scores of some pixels: features (P, C) -> (N, P)."""
+
+    def __init__(self, space: PropertySpace, weight: Tensor, bias: Tensor | None) -> None:
+        """
+        Args:
+            weight, bias: (D, C, 1, 1) and (D,) of the projection.
+        """
+        dtype = weight.dtype
+        self.sigmoid = space.similarity == "cosine_sigmoid"
+        # The temperature belongs to the products, where it costs nothing.
+        bank = space.bank.to(dtype) / (space.temperature if self.sigmoid else 1.0)
+        self.bank = None
+        if space.normalize_embedding:
+            self.bank, self.weight, self.bias = bank, weight.flatten(1), bias
+        else:
+            self.weight = bank @ weight.flatten(1)
+            self.bias = None if bias is None else bank @ bias
+        self.unit = space._category_weights(dtype)
+        self.members = None
+        signatures = space.signatures
+        if dtype.itemsize == 4 and signatures.device.type == "cpu":
+            category, members = signatures.nonzero(as_tuple=True)
+            if len(members) <= _SPARSE * signatures.numel():
+                counts = torch.bincount(category, minlength=len(signatures))
+                self.members, self.offsets = members, counts.cumsum(0) - counts
+                self.lengths = counts.to(dtype).sqrt_().clamp_(min=_EPS)[:, None]
+
+    def __call__(self, features: Tensor) -> Tensor:
+        products = self._product(self.weight, features.T, self.bias)
+        if self.bank is not None:
+            lengths = torch.linalg.vector_norm(products, dim=0).clamp_(min=_EPS)
+            products = (self.bank @ products).div_(lengths)
+        activations = products.sigmoid_() if self.sigmoid else products  # (K, P)
+        lengths = torch.linalg.vector_norm(activations, dim=0).clamp_(min=_EPS)
+        if self.members is None:
+            return (self.unit @ activations).div_(lengths)
+        # One addition for each property of a signature, along all pixels.
+        sums = F.embedding_bag(self.members, activations, self.offsets, mode="sum")
+        return sums.div_(self.lengths).div_(lengths)
+
+    @staticmethod
+    def _product(weight: Tensor, features: Tensor, bias: Tensor | None) -> Tensor:
+        return weight @ features if bias is None else torch.addmm(bias[:, None], weight, features)
 
 
 def mean_over_ranks(count: Tensor, training: bool) -> Tensor:

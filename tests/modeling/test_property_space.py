@@ -138,6 +138,37 @@ class TestInference:
         monkeypatch.setattr(module, "_SCORE_ENTRIES", 2 * 4 * 5 * 2)
         torch.testing.assert_close(space.category_scores(logits), whole)
 
+    @pytest.mark.parametrize("similarity", ["cosine_sigmoid", "cosine"])
+    @pytest.mark.parametrize("normalize", [False, True])
+    @pytest.mark.parametrize("per_category", [2, 30])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_scores_straight_from_features(
+        self,
+        similarity: str,
+        normalize: bool,
+        per_category: int,
+        dtype: torch.dtype,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Few properties of a category are added up, many are a matrix product."""
+        monkeypatch.setattr(module, "_CACHED_ENTRIES", 40 * 9 * 2)
+        signatures = torch.rand(6, 40, generator=torch.Generator().manual_seed(1)).argsort(1)
+        space = PropertySpace(
+            _random(40, D),
+            (signatures < per_category) | (signatures < torch.arange(1, 7)[:, None]),
+            similarity=similarity,
+            normalize_embedding=normalize,
+        )
+        features = _random(2, C, 5, 9).to(dtype)
+        weight, bias = _random(D, C, 1, 1) * 0.1, _random(D) * 0.1
+        logits = space.logits_from_features(features, weight, bias)
+        scores = space.category_scores_from_features(features, weight, bias)
+        assert scores.dtype == dtype
+        torch.testing.assert_close(scores, space.category_scores(logits), rtol=1e-5, atol=1e-6)
+        unbiased = space.category_scores_from_features(features, weight, None)
+        expected = space.category_scores(space.logits_from_features(features, weight, None))
+        torch.testing.assert_close(unbiased, expected, rtol=1e-5, atol=1e-6)
+
     def test_scores_carry_gradients(self) -> None:
         logits = _random(1, 4, 2, 2).double().requires_grad_()
         assert torch.autograd.gradcheck(_space(temperature=0.5).category_scores, logits)

@@ -80,11 +80,12 @@ def difference(labels: Tensor, problem: Problem) -> float:
 
 @torch.inference_mode()
 def _ours(problem: Problem) -> Tensor:
-    space, size = problem.space, problem.settings.size
-    logits = space.logits_from_features(problem.features, problem.weight, problem.bias)
-    padded = (logits.shape[2] * 4, logits.shape[3] * 4)
-    maps = Maps((Tile(logits, (0, 0, *size), padded),), size).map_values(space.unit_activations)
-    return category_labels(maps, size, space.category_weights)
+    size = problem.settings.size
+    scores = problem.space.category_scores_from_features(
+        problem.features, problem.weight, problem.bias
+    )
+    padded = (scores.shape[2] * 4, scores.shape[3] * 4)
+    return category_labels(Maps((Tile(scores, (0, 0, *size), padded),), size), size)
 
 
 def _dense_scores(problem: Problem) -> Tensor:
