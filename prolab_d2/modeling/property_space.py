@@ -356,10 +356,12 @@ class _Scorer:
         else:
             self.weight = bank @ weight.flatten(1)
             self.bias = None if bias is None else bank @ bias
-        self.unit = space._category_weights(dtype)
+        self.category_weights = space._category_weights(dtype)
+        weights = space.property_weights
+        self.property_weights = None if weights is None else weights.to(dtype)[:, None]
         self.members = None
         signatures = space.signatures
-        if dtype.itemsize == 4 and signatures.device.type == "cpu":
+        if weights is None and dtype.itemsize == 4 and signatures.device.type == "cpu":
             category, members = signatures.nonzero(as_tuple=True)
             if len(members) <= _SPARSE * signatures.numel():
                 counts = torch.bincount(category, minlength=len(signatures))
@@ -372,9 +374,12 @@ class _Scorer:
             lengths = torch.linalg.vector_norm(products, dim=0).clamp_(min=_EPS)
             products = (self.bank @ products).div_(lengths)
         activations = products.sigmoid_() if self.sigmoid else products  # (K, P)
-        lengths = torch.linalg.vector_norm(activations, dim=0).clamp_(min=_EPS)
+        weighted = activations
+        if self.property_weights is not None:
+            weighted = activations * self.property_weights
+        lengths = torch.linalg.vector_norm(weighted, dim=0).clamp_(min=_EPS)
         if self.members is None:
-            return (self.unit @ activations).div_(lengths)
+            return (self.category_weights @ activations).div_(lengths)
         # One addition for each property of a signature, along all pixels.
         sums = F.embedding_bag(self.members, activations, self.offsets, mode="sum")
         return sums.div_(self.lengths).div_(lengths)

@@ -142,8 +142,10 @@ class TestInference:
     @pytest.mark.parametrize("normalize", [False, True])
     @pytest.mark.parametrize("per_category", [2, 30])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    @pytest.mark.parametrize("weighted", [False, True])
     def test_scores_straight_from_features(
         self,
+        weighted: bool,
         similarity: str,
         normalize: bool,
         per_category: int,
@@ -158,6 +160,7 @@ class TestInference:
             (signatures < per_category) | (signatures < torch.arange(1, 7)[:, None]),
             similarity=similarity,
             normalize_embedding=normalize,
+            property_weights=_random(40).abs() if weighted else None,
         )
         features = _random(2, C, 5, 9).to(dtype)
         weight, bias = _random(D, C, 1, 1) * 0.1, _random(D) * 0.1
