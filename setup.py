@@ -43,7 +43,8 @@ LLM = ["llama-cpp-python>=0.3.36"]
 DATASETS = ["scipy>=1.9"]  # reads the label maps of Pascal Context
 # Opset 18 in all of them; PyTorch's exporter is built on onnxscript.
 EXPORT = [*ONNX, "onnxruntime>=1.18", "onnxscript>=0.2"]
-DEMO = ["tqdm>=4.62"]  # the demo draws with what the package needs anyway
+# The page of the explorer; demo.py draws with what the package needs anyway.
+DEMO = ["gradio>=6.0"]
 DEV = [
     *LABEL_SPACE,
     *DATASETS,
@@ -101,6 +102,7 @@ setup(
     packages=find_packages(include=["prolab_d2", "prolab_d2.*"]),
     package_data={
         "prolab_d2.data.datasets": ["names/*.txt"],
+        "prolab_d2.explorer": ["page/*"],
         "prolab_d2.label_space": ["page/*", "prompts/*"],
         "prolab_d2.report": ["page/*"],
     },

@@ -11,11 +11,18 @@ import cv2
 import numpy as np
 from detectron2.data.catalog import Metadata
 
-from prolab_d2.explain import Changes, Contrast, Evidence, Explanation, Finding, doubtful_first
+from prolab_d2.explain import Finding, doubtful_first
 from prolab_d2.markup import escape
 from prolab_d2.prediction import Prediction
-from prolab_d2.report.bars import bar, color_ramp, diverging_bar, patch
+from prolab_d2.report.bars import color_ramp, patch
 from prolab_d2.report.pictures import data_uri, jpeg_within
+from prolab_d2.report.tables import (
+    LONGEST_NAME,
+    ROWS,
+    contrast_table,
+    evidence_tables,
+    short_name,
+)
 from prolab_d2.visualizer import draw_segmentation, heat_map, mark_region, telling_properties
 from prolab_d2.visualizer.heatmaps import heat_range
 from prolab_d2.visualizer.overlay import color_of, percent
@@ -25,9 +32,8 @@ __all__ = ["SECTION_BYTES", "failed_section", "image_section"]
 # What one image may add to the page; a megabyte with some room left.
 SECTION_BYTES = 950_000
 MOST_CATEGORIES, LEAST_AREA = 12, 0.001
-ROWS, HEAT_MAPS = 6, 8
+HEAT_MAPS = 8
 LARGEST_SIDE, HEAT_WIDTH = 900, 280
-LONGEST_NAME = 160
 MOST_UNKNOWN, CROP_WIDTH = 3, 220
 # Parts of the room for pictures: overlay, photograph, all heat maps, all unknown regions.
 SHARES = (0.36, 0.26, 0.28, 0.1)
@@ -42,7 +48,7 @@ def image_section(number: int, name: str, prediction: Prediction) -> str:
     """
     findings = prediction.findings(least_area=LEAST_AREA, most=MOST_CATEGORIES)
     texts = _categories(findings, prediction.metadata)
-    names = [_name(entry.name) for entry in prediction.label_space.properties]
+    names = [short_name(entry.name) for entry in prediction.label_space.properties]
     chosen = telling_properties(prediction.properties, HEAT_MAPS)
     height, width = prediction.labels.shape
     parts = [
@@ -71,10 +77,6 @@ def failed_section(number: int, name: str, reason: str) -> str:
         f'<section id="image-{number}"><h2><bdi>{escape(name, LONGEST_NAME)}</bdi></h2>'
         f'<p class="problem">{escape(reason, 1000)}</p></section>\n'
     )
-
-
-def _name(text: str) -> str:
-    return escape(text, LONGEST_NAME)
 
 
 def _stage(number: int, prediction: Prediction, room: int) -> str:
@@ -125,8 +127,8 @@ def _unknown(prediction: Prediction, room: int) -> str:
     for region in regions:
         crop = _crop(prediction.image, region.mask)
         source = data_uri(jpeg_within(crop, max(room // len(regions), 1_000)))
-        near = ", ".join(f"<bdi>{_name(name)}</bdi> {s:.2f}" for name, s in region.nearest[:2])
-        seen = "; ".join(_name(item.name) for item in region.properties[:ROWS]) or "nothing"
+        near = ", ".join(f"<bdi>{short_name(name)}</bdi> {s:.2f}" for name, s in region.nearest[:2])
+        seen = "; ".join(short_name(item.name) for item in region.properties[:ROWS]) or "nothing"
         items.append(
             f'<figure class="unknown"><img src="{source}" width="{crop.shape[1]}" '
             f'height="{crop.shape[0]}" alt=""><figcaption>{escape(percent(region.area))} of the '
@@ -168,84 +170,15 @@ def _category(finding: Finding, metadata: Metadata, is_open: bool, compared: boo
     if finding.contrast is not None:
         rival = (
             f'<span class="rival">{finding.contrast.difference:+.2f} to '
-            f"<bdi>{_name(finding.contrast.other)}</bdi></span>"
+            f"<bdi>{short_name(finding.contrast.other)}</bdi></span>"
         )
     summary = (
         f"<summary>{patch(color_of(metadata, explanation.category))}"
-        f"<b><bdi>{_name(explanation.category)}</bdi></b>"
+        f"<b><bdi>{short_name(explanation.category)}</bdi></b>"
         f"<span>{escape(percent(finding.area))}</span><span>score {explanation.score:.3f}</span>"
         f"{rival}{badge}</summary>"
     )
-    content = _evidence(explanation)
+    content = evidence_tables(explanation)
     if finding.contrast is not None:
-        content += _contrast(finding.contrast, finding.changes)
+        content += contrast_table(finding.contrast, finding.changes)
     return f"<details{' open' if is_open else ''}>{summary}{content}</details>"
-
-
-def _evidence(explanation: Explanation) -> str:
-    absent = set(explanation.missing)
-    present = [item for item in explanation.evidence if item not in absent]
-    items = (*explanation.evidence, *explanation.unexpected)
-    longest = max((item.activation for item in items), default=0.0)
-    return "".join(
-        (
-            _table("What speaks for it: shares of the score", present, longest, "supports"),
-            _table("Expected, but not seen", explanation.missing, longest, "missing"),
-            _table("Seen, but not expected", explanation.unexpected, longest, "opposes"),
-        )
-    )
-
-
-def _table(heading: str, items: Sequence[Evidence], longest: float, kind: str) -> str:
-    if not items:
-        return ""
-    rows = [
-        f"<tr><td>{bar(item.activation / longest if longest > 0 else 0, kind)}</td>"
-        f"<td>{item.activation if kind == 'opposes' else item.share:.3f}</td>"
-        f"<td>{_name(item.name)}</td></tr>"
-        for item in items[:ROWS]
-    ]
-    return f"<h4>{heading}</h4><table>{''.join(rows)}{_more(len(items) - ROWS)}</table>"
-
-
-def _more(count: int) -> str:
-    return (
-        f'<tr><td></td><td></td><td class="muted">and {count} more</td></tr>' if count > 0 else ""
-    )
-
-
-def _contrast(contrast: Contrast, changes: Changes | None) -> str:
-    terms = [term for term in contrast.terms if not (term.in_category and term.in_other)]
-    strongest = max((term.activation for term in contrast.terms), default=0.0)
-    own, other = (
-        sum(getattr(term, side) for term in contrast.terms) ** -0.5
-        for side in ("in_category", "in_other")
-    )
-    longest = max(strongest, 1e-12) * max(own, other)
-    rows = []
-    for term in terms[: 2 * ROWS]:
-        full = own if term.in_category else -other
-        drawn = diverging_bar(term.difference / longest, strongest * full / longest)
-        rows.append(
-            f"<tr><td>{drawn}</td><td>{term.difference:+.3f}</td><td>{_name(term.name)}</td></tr>"
-        )
-    rows.append(_more(len(terms) - 2 * ROWS))
-    text = (
-        f"<h4>Why not <bdi>{_name(contrast.other)}</bdi></h4>"
-        f'<p class="muted">{contrast.score:.3f} &minus; {contrast.other_score:.3f} = '
-        f"{contrast.difference:+.3f}; to the right: only <bdi>{_name(contrast.category)}</bdi> has "
-        f"it, to the left: only <bdi>{_name(contrast.other)}</bdi></p>"
-        f"<table>{''.join(rows)}</table>"
-    )
-    if changes is not None and changes.changes:
-        wanted = [
-            f"<li>{'seen' if change.appears else 'not seen'}: {_name(change.name)}</li>"
-            for change in changes.changes[:ROWS]
-        ]
-        if len(changes.changes) > ROWS:
-            wanted.append(f"<li>and {len(changes.changes) - ROWS} more</li>")
-        text += (
-            f"<h4>It would be <bdi>{_name(changes.category)}</bdi> with</h4>"
-            f"<ul>{''.join(wanted)}</ul>"
-        )
-    return text

@@ -18,7 +18,8 @@ from prolab_d2.files import atomic_path
 from prolab_d2.label_space import LabelSpace
 from prolab_d2.markup import escape, integrity
 from prolab_d2.prediction import Prediction
-from prolab_d2.report.section import LONGEST_NAME, failed_section, image_section
+from prolab_d2.report.section import failed_section, image_section
+from prolab_d2.report.tables import LONGEST_NAME
 
 __all__ = ["ReportWriter"]
 
