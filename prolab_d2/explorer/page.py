@@ -241,7 +241,7 @@ class _Page:
         try:
             sentence, values = work()
         except ProLabError as error:
-            yield _status(f"{str(error)[:1].upper()}{str(error)[1:]}.", "problem"), *nothing
+            yield _status(f"{error}.", "problem"), *nothing
         except Exception:
             logging.getLogger(__name__).exception("the explorer could not answer")
             text = "Something went wrong here; the terminal of the explorer has the details."

@@ -1,0 +1,58 @@
+"""The explorer's command line, and the checkpoint that comes with it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import socket
+import sys
+
+import pytest
+
+from prolab_d2 import Predictor
+from prolab_d2.checkpoint import read_checkpoint, read_tensors
+from prolab_d2.explorer.server import listen
+from prolab_d2.scenes import draw_scene
+from tests.projects.test_demo import ROOT
+
+spec = importlib.util.spec_from_file_location("explorer", ROOT / "projects/ProLab/explorer.py")
+explorer = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(explorer)
+
+
+def test_without_gradio_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    assert explorer.main([]) == 2
+    assert "pip install 'gradio>=6'" in capsys.readouterr().err
+    assert explorer.main(["--port", "70000"]) == 2
+    assert explorer.main(["--max-upload", "0"]) == 2
+
+
+def test_a_port_in_use_is_one_sentence() -> None:
+    with listen("127.0.0.1", 0) as first:
+        first.listen()
+        with pytest.raises(ValueError, match="choose another --port"):
+            listen("127.0.0.1", first.getsockname()[1])
+    assert isinstance(first, socket.socket)
+
+
+def test_the_shipped_checkpoint_is_small_complete_and_without_paths() -> None:
+    path = explorer.SHIPPED
+    record = json.loads(path.with_suffix(".json").read_text())
+    assert path.stat().st_size < 20e6
+    assert record["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert set(read_tensors(path)) == {"model", "prolab"}
+    checkpoint = read_checkpoint(path)
+    values = [line.partition(": ")[2].strip("'\"") for line in checkpoint.config.splitlines()]
+    assert not [value for value in values if value.startswith(("/", "~"))]
+    assert tuple(record["IoU"]) == checkpoint.label_space.categories
+
+
+def test_the_shipped_checkpoint_segments_a_scene_that_training_never_saw() -> None:
+    scene = draw_scene(1, "val", (96, 128))
+    prediction = Predictor.from_checkpoint(explorer.SHIPPED, "cpu")(scene.image)
+    known = scene.mask != 255
+    assert (prediction.labels[known] == scene.mask[known]).mean() > 0.75
