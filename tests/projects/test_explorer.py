@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import socket
 import sys
 
 import pytest
 
+from projects.ProLab import explorer
 from prolab_d2 import Predictor
 from prolab_d2.checkpoint import read_checkpoint, read_tensors
 from prolab_d2.explorer.server import listen
 from prolab_d2.scenes import draw_scene
-from tests.projects.test_demo import ROOT
-
-spec = importlib.util.spec_from_file_location("explorer", ROOT / "projects/ProLab/explorer.py")
-explorer = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(explorer)
 
 
 def test_without_gradio_it_says_what_to_install(
