@@ -62,6 +62,16 @@ def call_session(command: Sequence[str], output: Path, threads: int) -> list[dic
     return sessions
 
 
+def _of_data_sets(entry: dict[str, float]) -> dict[str, float]:
+    """What an evaluation on several data sets has found on each."""
+    ending = "/sem_seg/mIoU"
+    return {
+        f"mIoU of {key.removesuffix(ending)}": round(value, 4)
+        for key, value in entry.items()
+        if key.endswith(ending)
+    }
+
+
 def read_history(metrics_file: Path) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
     """Evaluations and losses after so many iterations, from Detectron2's metrics.json.
 
@@ -77,7 +87,8 @@ def read_history(metrics_file: Path) -> tuple[list[dict[str, float]], list[dict[
     last = max(losses)
     evaluations = {
         min(entry["iteration"] + 1, last): {
-            key: round(entry[f"sem_seg/{key}"], 4) for key in METRICS
+            **{key: round(entry[f"sem_seg/{key}"], 4) for key in METRICS},
+            **_of_data_sets(entry),
         }
         for entry in entries
         if "sem_seg/mIoU" in entry

@@ -46,11 +46,13 @@ def test_history_counts_repeated_iterations_once(tmp_path: Path) -> None:
         {"iteration": 39, "total_loss": 1.0},
         evaluation(40, 30.0),
     ]
+    entries[-1]["streets_val/sem_seg/mIoU"] = 50.0  # with several data sets to test on
     path = tmp_path / "metrics.json"
     path.write_text("\n".join(map(json.dumps, entries)) + "\n")
     evaluations, losses = compare.read_history(path)
     assert losses == [{"iteration": 20, "loss": 2.0}, {"iteration": 40, "loss": 1.0}]
     assert [(e["iteration"], e["mIoU"]) for e in evaluations] == [(20, 10.0), (40, 30.0)]
+    assert [e.get("mIoU of streets_val") for e in evaluations] == [None, 50.0]
 
 
 def test_trains_once_and_reports_from_the_records(
