@@ -25,17 +25,23 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from prolab_d2.modeling.resize import ColumnBlocks, resize_matrix, source_range
+from prolab_d2.modeling.resize import BlockWindows, ColumnBlocks, resize_matrix, source_range
 from prolab_d2.modeling.resized_length import SquaredLengths
 from prolab_d2.modeling.threads import in_threads, slices
 
-__all__ = ["LOSS_KINDS", "LossOptions", "banded_loss"]
+__all__ = ["LOSS_KINDS", "LossOptions", "banded_loss", "target_members"]
 
 LOSS_KINDS = ("cosine", "bce", "mse")
 _COSINE_EPS = 1e-8
 # Smaller activations change no result, but their squares are denormal numbers, with which a CPU
 # takes a hundred times as long.
 _SMALLEST_ACTIVATION = 1e-18
+_SMALLEST_PULL = 1e-30
+_TILE_ROWS = 8
+# How many (P, K) maps a comparison works in.
+_MAPS = {"cosine": 1, "bce": 3, "mse": 2}
+
+_sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class LossOptions:
         kind: "cosine", "bce" or "mse".
         temperature: divides the logits before the sigmoid; None: the logits are the activations.
         count_unlabelled: unlabelled pixels take part, with an all-zero target.
-        band_entries: most pixels x K of a band (never less than one row).
+        band_entries: most pixels x K of a tile (never less than one block of a row).
     """
 
     kind: str
@@ -62,6 +68,7 @@ def banded_loss(
     options: LossOptions,
     denominator: Tensor,
     squared_lengths: Tensor | None = None,
+    members: Tensor | None = None,
 ) -> Tensor:
     """Sum of a loss over all pixels, divided by `denominator`.
 
@@ -72,15 +79,27 @@ def banded_loss(
         denominator: scalar.
         squared_lengths: (B, 3, h, W) from `squared_length_rows`: divide the resized logits of
             every pixel by the length of its resized embedding.
+        members: `target_members(targets)`, where it is at hand.
     Returns:
         Scalar. For "cosine" the sum of minus the cosine, 0 where unlabelled; for "bce" and "mse"
         the sum over pixels and properties.
     """
     inputs = (logits,) if squared_lengths is None else (logits, squared_lengths)
     need_gradient = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+    members = target_members(targets) if members is None else members
     return _BandedLoss.apply(
-        logits, squared_lengths, rows, targets, options, denominator, need_gradient
+        logits, squared_lengths, rows, targets, members, options, denominator, need_gradient
     )
+
+
+def target_members(targets: Tensor) -> Tensor:
+    """(N, m) int64: the columns that are not zero in every row of (N, K).
+
+    m is the number of those in the fullest row; emptier ones are filled up with other columns.
+    """
+    hits = (targets != 0).to(torch.float32)
+    most = max(1, int(hits.sum(1).max()))
+    return hits.topk(most, dim=1).indices.sort(dim=1).values
 
 
 class _BandedLoss(torch.autograd.Function):
@@ -91,6 +110,7 @@ class _BandedLoss(torch.autograd.Function):
         squared_lengths: Tensor | None,
         rows: Tensor,
         targets: Tensor,
+        members: Tensor,
         options: LossOptions,
         denominator: Tensor,
         need_gradient: bool,
@@ -98,7 +118,7 @@ class _BandedLoss(torch.autograd.Function):
         with torch.autocast(logits.device.type, enabled=False):
             batch, height, width = rows.shape
             lengths = None if squared_lengths is None else SquaredLengths(squared_lengths, height)
-            plan = _Plan(logits, (height, width), targets, options, lengths, need_gradient)
+            plan = _Plan(logits, (height, width), targets, members, options, lengths, need_gradient)
             total = logits.new_zeros(())
             gradient = lengths_gradient = None
             if need_gradient:
@@ -127,7 +147,7 @@ class _BandedLoss(torch.autograd.Function):
         if lengths_gradient is not None:
             lengths_gradient = lengths_gradient * scale
         gradient = (gradient * scale).permute(0, 3, 1, 2)
-        return gradient, lengths_gradient, None, None, None, None, None
+        return gradient, lengths_gradient, *[None] * 6
 
 
 @dataclass(frozen=True)
@@ -158,6 +178,7 @@ class _Plan:
         logits: Tensor,
         size: tuple[int, int],
         targets: Tensor,
+        members: Tensor,
         options: LossOptions,
         lengths: SquaredLengths | None,
         need_gradient: bool,
@@ -172,24 +193,38 @@ class _Plan:
         # Two more rows of zeros: unlabelled pixels, and columns of a block beyond the edge.
         self.beyond = len(targets) + 1
         self.targets = F.pad(targets, (0, 0, 0, 2))
+        self.members = F.pad(members, (0, 0, 0, 2))  # (N + 2, m)
+        self.member_targets = self.targets.gather(1, self.members)
         self.weights = targets.new_ones(len(self.targets))
         self.weights[-2:] = targets.new_tensor([options.count_unlabelled, 0])
         self.ones = logits.new_ones(properties)
 
         self.vertical = resize_matrix(logits.shape[2], self.height, dtype, device)  # (H, h)
         self.blocks = ColumnBlocks(logits.shape[3], self.width, dtype, device)
-        entries = options.band_entries or _band_entries(device)
-        self.band_rows = min(self.height, max(1, entries // (self.blocks.padded * properties)))
-        # The matrices of all blocks of a band, (rows x blocks, c, s).
+        count = len(self.blocks.starts)
+        entries = options.band_entries or _tile_entries(device) // _MAPS[options.kind]
+        block_rows = max(1, entries // (self.blocks.width * properties))
+        # Neighbouring rows share their source rows.
+        self.tile_rows = min(self.height, max(_TILE_ROWS, block_rows // count), block_rows)
+        tile_blocks = min(count, max(1, block_rows // self.tile_rows))
         across = self.blocks.matrix / (options.temperature or 1.0)
-        self.across = across.repeat(self.band_rows, 1, 1)
+        self.columns = [
+            _Columns(
+                blocks,
+                BlockWindows(self.blocks, blocks, device),
+                across[blocks].repeat(self.tile_rows, 1, 1),
+            )
+            for blocks in (
+                slice(cut.start, min(cut.stop, count)) for cut in slices(count, tile_blocks)
+            )
+        ]
 
     def parts(self, batch: int) -> list[_Part]:
-        """The batch in parts of whole bands, at least two for every thread if possible."""
-        bands = math.ceil(self.height / self.band_rows)
+        """The batch in parts of whole tiles, at least two for every thread if possible."""
+        bands = math.ceil(self.height / self.tile_rows)
         threads = torch.get_num_threads() if self.logits.device.type == "cpu" else 1
         per_image = math.ceil(2 * threads / batch) if threads > 1 else 1
-        step = math.ceil(bands / per_image) * self.band_rows
+        step = math.ceil(bands / per_image) * self.tile_rows
         return [
             _Part(image, target, self.source(target))
             for image in range(batch)
@@ -202,129 +237,226 @@ class _Plan:
         return slice(*source_range(sources, self.height, target.start, target.stop))
 
 
+@dataclass(frozen=True)
+class _Columns:
+    """Neighbouring blocks of columns.
+
+    across: (rows x blocks, c, s), the matrices of all blocks of a tile.
+    """
+
+    blocks: slice
+    windows: BlockWindows
+    across: Tensor
+
+
+@dataclass(frozen=True)
+class _Band:
+    """Target rows of a part, and what they read.
+
+    target: in the image; inside: the same rows, counted from the first of the part; source:
+    in the image; local: the same, counted from the first of the part; down: (rows, r), the resize
+    of the r source rows; inverse: (rows, blocks c), one over the lengths, or None.
+    """
+
+    target: slice
+    inside: slice
+    source: slice
+    local: slice
+    down: Tensor
+    inverse: Tensor | None
+
+
+class _Buffers:
+    """Memory that all tiles of a part share, so that it stays in the cache."""
+
+    def __init__(self, plan: _Plan, like: Tensor) -> None:
+        rows, properties = plan.tile_rows, plan.logits.shape[3]
+        blocks = max(c.windows.number for c in plan.columns)
+        columns = max(c.windows.source.stop - c.windows.source.start for c in plan.columns)
+        pixels = rows * blocks * plan.blocks.width
+        self.low = like.new_empty(rows * columns * properties)
+        self.windows = like.new_empty(rows * blocks * plan.blocks.span * properties)
+        self.maps = like.new_empty(_MAPS[plan.kind], pixels, properties)
+
+
 class _PartRun:
-    """Computes one part, which reads h' source rows, band by band."""
+    """Computes one part, which reads h' source rows, tile by tile."""
 
     def __init__(self, plan: _Plan, part: _Part, rows: Tensor) -> None:
         self.plan, self.part = plan, part
-        blocks = plan.blocks
-        self.rows = F.pad(rows, (0, blocks.padded - plan.width), value=plan.beyond)
-        self.weights = plan.weights[self.rows]  # (rows, blocks c)
-        self.logits = plan.logits[part.image, part.source].contiguous()  # (h', w, K)
-        # Source columns as the blocks read them, (h', blocks s, K).
-        self.cells = self.logits.index_select(1, blocks.columns)
+        blocks, source = plan.blocks, plan.logits[part.image, part.source]  # (h', w, K)
+        rows = F.pad(rows, (0, blocks.padded - plan.width), value=plan.beyond)
+        self.rows = rows.view(len(rows), -1, blocks.width)  # (rows, blocks, c)
+        self.edges = (1, blocks.source - source.shape[1] - 1)
+        self.logits = F.pad(source, (0, 0, *self.edges))  # (h', w', K)
         self.total = self.logits.new_zeros(())
-        self.cells_gradient = torch.zeros_like(self.cells) if plan.need_gradient else None
+        self.gradient = torch.zeros_like(self.logits) if plan.need_gradient else None
         self.lengths_gradient = None
         if plan.need_gradient and plan.lengths is not None:
             self.lengths_gradient = self.logits.new_zeros(3, len(self.logits), plan.width)
 
     def run(self) -> _Result:
         plan, part = self.plan, self.part
-        # Memory that all bands share, so that it stays in the cache.
-        pixels = plan.band_rows * plan.blocks.padded
-        buffers = self.logits.new_empty(3, pixels, self.logits.shape[2])
-        for target in slices(part.target.stop, plan.band_rows, start=part.target.start):
+        buffers = _Buffers(plan, self.logits)
+        for target in slices(part.target.stop, plan.tile_rows, start=part.target.start):
             self._band(target, buffers)
-        gradient = None
-        if self.cells_gradient is not None:
-            gradient = torch.zeros_like(self.logits)
-            gradient.index_add_(1, plan.blocks.columns, self.cells_gradient)
+        gradient = self.gradient
+        if gradient is not None:
+            gradient = gradient[:, self.edges[0] : gradient.shape[1] - self.edges[1]]
         return _Result(part, self.total, gradient, self.lengths_gradient)
 
-    def _band(self, target: slice, buffers: Tensor) -> None:
-        """Adds the loss of some target rows, and their gradient to that of the cells."""
+    def _band(self, target: slice, buffers: _Buffers) -> None:
         plan, part = self.plan, self.part
-        width, properties = plan.blocks.width, self.cells.shape[2]  # c, K
         source = plan.source(target)
-        inside = slice(target.start - part.target.start, target.stop - part.target.start)
-        rows, weights = self.rows[inside], self.weights[inside]
-        local = slice(source.start - part.source.start, source.stop - part.source.start)
-
-        down = plan.vertical[target, source]
-        low = (down @ self.cells[local].flatten(1)).view(-1, plan.blocks.span, properties)
-        across = plan.across[: len(low)]
+        inverse = moves = padded = None
         if plan.lengths is not None:
             inverse, moves = plan.lengths.inverse(part.image, target, source)
-            inverse = F.pad(inverse, (0, plan.blocks.padded - plan.width))
-            across = across * inverse.view(-1, width, 1)
+            padded = F.pad(inverse, (0, plan.blocks.padded - plan.width))
+        band = _Band(
+            target,
+            _shifted(target, part.target.start),
+            source,
+            _shifted(source, part.source.start),
+            plan.vertical[target, source],
+            padded,
+        )
+        answers = [self._tile(band, columns, buffers) for columns in plan.columns]
+        if self.lengths_gradient is not None:
+            # A relative change of the logits is -1/2 of that of the squared length.
+            answer = torch.cat(answers, 1)[:, : plan.width] * inverse.square() * moves * -0.5
+            out = self.lengths_gradient[:, band.local]
+            plan.lengths.adjoint(target, source, answer, out)
 
-        activations, targets, spare = buffers[:, : rows.numel()]  # (P, K) each
-        torch.bmm(across, low, out=activations.view(-1, width, properties))
+    def _tile(self, band: _Band, columns: _Columns, buffers: _Buffers) -> Tensor | None:
+        """Adds the loss of some target rows and blocks, and their gradient.
+
+        Returns:
+            How the loss answers to a relative change of the logits of a pixel, (rows, blocks c),
+            if there are lengths and a gradient is needed.
+        """
+        plan, windows, down = self.plan, columns.windows, band.down
+        width, span, properties = plan.blocks.width, plan.blocks.span, self.logits.shape[2]
+        rows = self.rows[band.inside, columns.blocks].flatten()  # (P,)
+        count, number = len(down), windows.number
+        place = (band.local, windows.source)
+
+        across = columns.across[: count * number]
+        if band.inverse is not None:
+            part = slice(columns.blocks.start * width, columns.blocks.stop * width)
+            across = across * band.inverse[:, part].reshape(-1, width, 1)
+        source = self.logits[place].flatten(1)
+        low = buffers.low[: count * source.shape[1]].view(count, -1)
+        torch.mm(down, source, out=low)
+        cells = buffers.windows[: count * number * span * properties].view(-1, span, properties)
+        windows.read(low.view(count, -1, properties), cells.view(count, number, span, properties))
+        activations = buffers.maps[0, : len(rows)]  # (P, K)
+        torch.bmm(across, cells, out=activations.view(-1, width, properties))
+
         if plan.temperature is not None:
             activations.sigmoid_()
             if plan.kind != "bce":  # whose logarithm sees the difference
                 activations.clamp_(min=_SMALLEST_ACTIVATION)
-        torch.index_select(plan.targets, 0, rows.flatten(), out=targets)
-        losses, slope, factor = _COMPARE[plan.kind](activations, targets, spare, plan.ones)
-        weights = weights.flatten()
-        self.total += losses.mul_(weights).sum()
-        if self.cells_gradient is None:
-            return
+        loss, slope, factor = _COMPARE[plan.kind](activations, rows, buffers.maps, plan)
+        self.total += loss
+        if self.gradient is None:
+            return None
 
-        if plan.temperature is not None:
-            torch.ops.aten.sigmoid_backward.grad_input(slope, activations, grad_input=slope)
         slope = slope.view(-1, width, properties)
-        across = across * (factor * weights).view(-1, width, 1)
-        if plan.lengths is not None:
-            # How the loss answers to a relative change of the logits of a pixel, which is -1/2 of
-            # the relative change of the squared length.
-            answer = (torch.bmm(slope, low.mT) * across).sum(2).view_as(inverse)
-            answer = (answer * inverse.square())[:, : plan.width] * moves * -0.5
-            plan.lengths.adjoint(target, source, answer, self.lengths_gradient[:, local])
-        low = torch.bmm(across.mT, slope)  # (rows x blocks, s, K)
-        self.cells_gradient[local].flatten(1).addmm_(down.T, low.view(len(rows), -1))
+        across = across * factor.view(-1, width, 1)
+        answer = None
+        if band.inverse is not None:
+            answer = (torch.bmm(slope, cells.mT) * across).sum(2).view(count, -1)
+        torch.bmm(across.mT, slope, out=cells)
+        windows.add(cells.view(count, number, span, properties), low.view(count, -1, properties))
+        self.gradient[place].flatten(1).addmm_(down.T, low)
+        return answer
 
 
-def _band_entries(device: torch.device) -> int:
-    """P x K of a band: what stays in the cache of a CPU core, or enough to fill a GPU."""
-    return 2**18 if device.type == "cpu" else 2**25
+def _shifted(part: slice, start: int) -> slice:
+    return slice(part.start - start, part.stop - start)
+
+
+def _tile_entries(device: torch.device) -> int:
+    """P x K of all maps of a tile: what stays in the caches of a CPU, or enough to fill a GPU.
+
+    Smaller ones would fit the innermost cache, but threads then wait for each other's calls.
+    """
+    return 2**19 if device.type == "cpu" else 2**25
 
 
 def _compare_cosine(
-    activations: Tensor, targets: Tensor, spare: Tensor, ones: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Minus the cosine, with the length at least 1e-8. `targets` are unit vectors or zero.
+    activations: Tensor, rows: Tensor, buffers: Tensor, plan: _Plan
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Minus the cosine, with the length at least 1e-8. The targets are unit vectors or zero.
 
-    Like its siblings it takes (P, K) tensors and K ones, may overwrite all but the ones, and
-    returns the losses (P,) and two parts, (P, K) and (P,), whose product is the gradient with
-    respect to the activations.
+    Like its siblings it takes activations (P, K), the first of the buffers (.., P, K), all of which
+    it may overwrite, and the rows (P,) of the tables of the plan. It returns the sum of the losses
+    and two parts, (P, K) and (P,), whose product is the gradient with respect to the logits over
+    the temperature; the second also weighs the pixels. Both are None if nobody needs them.
     """
+    # Few properties belong to a category: those are picked, the zeros of a target cost nothing.
+    # No weights: the targets of pixels that do not count are zero.
+    members = plan.members.index_select(0, rows)  # (P, m)
+    targets = plan.member_targets.index_select(0, rows)
     length = torch.linalg.vector_norm(activations, dim=1)
-    inverse = length.clamp(min=_COSINE_EPS).reciprocal_()
-    # A product with ones is the fastest sum over rows.
-    cosine = torch.mul(activations, targets, out=spare).mv(ones).mul_(inverse)
-    # The gradient is minus (target - cosine x activation / length) / length; a clamped length is
-    # a constant.
-    pull = torch.where(length > _COSINE_EPS, cosine * inverse, 0)
-    targets.addcmul_(activations, pull[:, None], value=-1)
-    return cosine.neg_(), targets, inverse.neg_()
+    long = length > _COSINE_EPS
+    inverse = length.clamp_(min=_COSINE_EPS).reciprocal_()
+    picked = activations.gather(1, members)
+    cosine = (picked * targets).sum(1).mul_(inverse)
+    loss = -cosine.sum()
+    if not plan.need_gradient:
+        return loss, None, None
+    # The gradient with respect to the activations is (pull x activation - target) / length, where
+    # a clamped length is a constant.
+    pull = cosine.mul_(inverse)
+    if plan.temperature is None:
+        slope = activations.mul_(torch.where(long, pull, 0)[:, None])
+        return loss, slope.scatter_add_(1, members, targets.neg_()), inverse
+    # Times the slope of the sigmoid, and with `pull` before the bracket, so that its first term
+    # needs no factor. Activations are above zero, hence `pull`, too, where there is a target.
+    # Where the length is clamped, activations are so small that any number will do.
+    pull = torch.where(long, pull, 1e-3 * targets[:, 0])
+    slope = _sigmoid_backward(activations, activations, grad_input=activations)
+    targets.mul_(picked).mul_(picked.sub_(1)).div_(pull.clamp(min=_SMALLEST_PULL)[:, None])
+    return loss, slope.scatter_add_(1, members, targets), pull.mul_(inverse)
 
 
 def _compare_mse(
-    activations: Tensor, targets: Tensor, spare: Tensor, ones: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+    activations: Tensor, rows: Tensor, buffers: Tensor, plan: _Plan
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Squared difference, summed over the properties."""
+    targets = torch.index_select(plan.targets, 0, rows, out=buffers[1, : len(rows)])
     difference = torch.sub(activations, targets, out=targets)
-    losses = torch.linalg.vector_norm(difference, dim=1).square_()
-    return losses, difference, torch.full_like(losses, 2)
+    weights = plan.weights.index_select(0, rows)
+    loss = torch.linalg.vector_norm(difference, dim=1).square_().dot(weights)
+    if not plan.need_gradient:
+        return loss, None, None
+    if plan.temperature is not None:
+        _sigmoid_backward(difference, activations, grad_input=difference)
+    return loss, difference, weights.mul_(2)
 
 
 def _compare_bce(
-    activations: Tensor, targets: Tensor, spare: Tensor, ones: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+    activations: Tensor, rows: Tensor, buffers: Tensor, plan: _Plan
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Binary cross-entropy, logarithms clamped at -100, summed over the properties."""
+    targets = torch.index_select(plan.targets, 0, rows, out=buffers[1, : len(rows)])
     # The chance of the target is the activation where it is 1, else one minus it: the first is
     # exact in this form, the second off by one rounding.
-    chance = torch.sub(1, targets, out=spare).sub_(activations).abs_()
-    losses = chance.log_().clamp_(min=-100).mv(ones).neg_()
-    factor = torch.ones_like(losses)
+    chance = torch.sub(1, targets, out=buffers[2, : len(rows)]).sub_(activations).abs_()
+    # A product with ones is the fastest sum over rows.
+    weights = plan.weights.index_select(0, rows)
+    loss = -chance.log_().clamp_(min=-100).mv(plan.ones).dot(weights)
+    if not plan.need_gradient:
+        return loss, None, None
+    one = torch.ones_like(weights[:1])
     activations.clamp_(min=_SMALLEST_ACTIVATION)
     # (activation - target) / (activation (1 - activation)), the divisor at least 1e-12.
     slope = torch.ops.aten.binary_cross_entropy_backward.grad_input(
-        factor[:1], activations, targets, None, 0, grad_input=spare
+        one, activations, targets, None, 0, grad_input=chance
     )
-    return losses, slope, factor
+    _sigmoid_backward(slope, activations, grad_input=slope)
+    return loss, slope, weights
 
 
 _COMPARE = {"cosine": _compare_cosine, "bce": _compare_bce, "mse": _compare_mse}

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prolab_d2.errors import ProLabError
-from prolab_d2.modeling.losses import LOSS_KINDS, LossOptions, banded_loss
+from prolab_d2.modeling.losses import LOSS_KINDS, LossOptions, banded_loss, target_members
 from prolab_d2.modeling.resized_length import squared_length_rows
 from prolab_d2.modeling.threads import in_threads
 
@@ -86,6 +86,7 @@ class PropertySpace(nn.Module):
         self.register_buffer("unit_signatures", self._unit_signatures(), persistent=False)
         # (N, K): times unit activations they give the scores.
         self.register_buffer("category_weights", self._category_weights(), persistent=False)
+        self.register_buffer("members", target_members(signatures), persistent=False)
 
     @property
     def num_properties(self) -> int:
@@ -303,7 +304,9 @@ class PropertySpace(nn.Module):
         options = LossOptions(
             kind, self.temperature if sigmoid else None, count_unlabelled=unlabelled == "count"
         )
-        loss = banded_loss(logits, rows, targets, options, denominator, squared_lengths)
+        loss = banded_loss(
+            logits, rows, targets, options, denominator, squared_lengths, self.members
+        )
         return loss + pixels / denominator if kind == "cosine" else loss
 
     def _unit_signatures(self, dtype: torch.dtype = torch.float32) -> Tensor:

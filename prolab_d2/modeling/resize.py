@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = [
+    "BlockWindows",
     "ColumnBlocks",
     "resize_band",
     "resize_columns",
@@ -23,7 +24,10 @@ __all__ = [
     "source_rows",
 ]
 
-_BLOCK_COLUMNS = 32
+# Target columns of a block. Adding up overlapping blocks is slow where they are not alike: then
+# they are larger.
+_REGULAR_COLUMNS = 8
+_IRREGULAR_COLUMNS = 32
 
 
 def source_rows(source: int, target: int, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -135,26 +139,76 @@ def resize_band(x: Tensor, size: tuple[int, int], start: int, stop: int) -> Tens
 class ColumnBlocks:
     """The resize of columns as small matrices: blocks of c target columns read s source columns.
 
+    The source has one more column of zeros on its left, and some on its right, so that with a
+    whole ratio all blocks are alike: each reads `step` columns further right than the one before.
+    The fewer columns a block has, the fewer zeros its matrix holds.
+
     Attributes:
         width: c. The last block may reach beyond the edge, where its matrix is zero.
         padded: number of target columns with those beyond the edge, a multiple of c.
         span: s.
-        columns: (blocks s,) int64, the source columns of all blocks.
+        step: None where the ratio is no whole number.
+        starts: the first source column of every block.
+        source: number of source columns with those added.
         matrix: (blocks, c, s).
     """
 
     def __init__(self, source: int, target: int, dtype: torch.dtype, device: torch.device) -> None:
-        self.width = math.ceil(target / math.ceil(target / _BLOCK_COLUMNS))
-        starts = range(0, target, self.width)
-        self.padded = len(starts) * self.width
-        ranges = [
-            source_range(source, target, start, min(start + self.width, target)) for start in starts
-        ]
-        self.span = max(last - first for first, last in ranges)
-        first = torch.tensor([min(first, source - self.span) for first, _ in ranges], device=device)
-        columns = first[:, None] + torch.arange(self.span, device=device)  # (blocks, s)
+        ratio, rest = divmod(target, source)
+        if ratio and not rest:
+            self.step = max(1, _REGULAR_COLUMNS // ratio)
+            self.width, self.span = self.step * ratio, self.step + 2
+            self.starts = [self.step * block for block in range(math.ceil(source / self.step))]
+        else:
+            self.step = None
+            self.width = math.ceil(target / math.ceil(target / _IRREGULAR_COLUMNS))
+            ranges = [
+                source_range(source, target, start, min(start + self.width, target))
+                for start in range(0, target, self.width)
+            ]
+            self.span = max(last - first for first, last in ranges)
+            self.starts = [first + 1 for first, _ in ranges]
+        self.padded = len(self.starts) * self.width
+        self.source = max(source + 1, self.starts[-1] + self.span)
         matrix = F.pad(
-            resize_matrix(source, target, dtype, device), (0, 0, 0, self.padded - target)
-        ).view(len(starts), self.width, source)
-        self.columns = columns.flatten()
-        self.matrix = matrix.gather(2, columns[:, None].expand(-1, self.width, -1))
+            resize_matrix(source, target, dtype, device),
+            (1, self.source - source - 1, 0, self.padded - target),
+        ).view(-1, self.width, self.source)
+        columns = torch.tensor(self.starts, device=device)[:, None, None]
+        columns = columns + torch.arange(self.span, device=device)  # (blocks, 1, s)
+        self.matrix = matrix.gather(2, columns.expand(-1, self.width, -1))
+
+
+class BlockWindows:
+    """The source columns of some neighbouring blocks, one after the other, and the adjoint.
+
+    Attributes:
+        source: the source columns [first, last) that these blocks read.
+    """
+
+    def __init__(self, blocks: ColumnBlocks, part: slice, device: torch.device) -> None:
+        starts = blocks.starts[part]
+        self.source = slice(starts[0], starts[-1] + blocks.span)
+        self.number, self.span, self.step = len(starts), blocks.span, blocks.step
+        if self.step is None:
+            columns = torch.tensor(starts, device=device)[:, None] - starts[0]
+            self.columns = (columns + torch.arange(self.span, device=device)).flatten()
+
+    def read(self, x: Tensor, out: Tensor) -> None:
+        """(rows, columns, K) of the source columns to `out` (rows, blocks, s, K)."""
+        if self.step is None:
+            torch.index_select(x, 1, self.columns, out=out.view(len(x), -1, x.shape[2]))
+        else:
+            out.copy_(x.unfold(1, self.span, self.step).transpose(2, 3))
+
+    def add(self, windows: Tensor, out: Tensor) -> None:
+        """Sets `out` (rows, columns, K) to what `windows` (rows, blocks, s, K) sum up to."""
+        out.zero_()
+        if self.step is None:
+            out.index_add_(1, self.columns, windows.flatten(1, 2))
+            return
+        for first in range(0, self.span, self.step):
+            piece = windows[:, :, first : first + self.step]
+            # As many columns as a step at most: these places do not overlap.
+            places = out[:, first:].unfold(1, piece.shape[2], self.step)[:, : self.number]
+            places.transpose(2, 3).add_(piece)

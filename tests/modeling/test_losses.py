@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from prolab_d2.modeling import PropertySpace
-from prolab_d2.modeling.losses import LossOptions, banded_loss
+from prolab_d2.modeling.losses import LossOptions, banded_loss, target_members
 from prolab_d2.modeling.resized_length import squared_length_rows
 from tests.modeling.dense_loss import dense_loss
 
@@ -253,6 +253,25 @@ def test_no_full_size_map_of_properties_embedding_or_categories(
     assert not any(categories in shape for shape in seen.shapes if len(shape) > 2)
     tables = [shape for shape in seen.shapes if categories in shape]
     assert all(set(shape) <= {categories, properties} for shape in tables)
+
+
+def test_members_are_the_properties_of_a_category_filled_up_with_others() -> None:
+    targets = torch.tensor([[0, 0.5, 0, 0.5], [1.0, 0, 0, 0], [0, 0, 0, 0]])
+    members = target_members(targets)
+    assert members.shape == (3, 2)
+    assert members[0].tolist() == [1, 3]
+    picked = torch.zeros_like(targets).scatter(1, members, targets.gather(1, members))
+    assert torch.equal(picked, targets)
+
+
+@pytest.mark.parametrize("unlabelled", ["ignore", "count"])
+def test_unlabelled_pixels_with_tiny_activations_have_no_gradient(unlabelled: str) -> None:
+    # Their length is below 1e-8, where it is clamped.
+    space = PropertySpace(torch.eye(3), torch.eye(3), temperature=0.04)
+    embedding = torch.full((1, 3, 2, 2), -2.0, requires_grad=True)
+    labels = torch.full((1, 8, 8), 255)
+    loss = space.loss(embedding, labels, unlabelled=unlabelled)
+    assert (_gradient(loss, embedding) == 0).all()
 
 
 def test_nothing_larger_than_the_logits_is_kept_for_backward() -> None:

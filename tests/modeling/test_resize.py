@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from prolab_d2.modeling.resize import (
+    BlockWindows,
     ColumnBlocks,
     resize_band,
     resize_matrix,
@@ -75,11 +76,32 @@ def test_column_blocks_cover_every_column_once(
 ) -> None:
     x = _map(source, channels=1)[0, 0]  # (h, w)
     blocks = ColumnBlocks(source[1], target[1], x.dtype, x.device)
-    cells = x[:, blocks.columns].view(len(x), -1, blocks.span, 1)  # (h, blocks, s, 1)
+    x_padded = F.pad(x, (1, blocks.source - source[1] - 1))[..., None]
+    windows = BlockWindows(blocks, slice(0, len(blocks.starts)), x.device)
+    assert windows.source == slice(blocks.starts[0], blocks.starts[-1] + blocks.span)
+    cells = x.new_empty(len(x), windows.number, blocks.span, 1)  # (h, blocks, s, 1)
+    windows.read(x_padded[:, windows.source], cells)
     wide = (blocks.matrix @ cells).view(len(x), blocks.padded)
     expected = resize_matrix(source[1], target[1], x.dtype) @ x.T
     torch.testing.assert_close(wide[:, : target[1]], expected.T, rtol=0, atol=1e-12)
     assert (wide[:, target[1] :] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [(5, 13), (16, 64), (7, 7), (6, 12), (3, 48), (9, 5)]
+)
+def test_adding_block_windows_is_the_adjoint_of_reading_them(source: int, target: int) -> None:
+    blocks = ColumnBlocks(source, target, torch.float64, torch.device("cpu"))
+    for part in (slice(0, len(blocks.starts)), slice(0, 1), slice(len(blocks.starts) - 1, None)):
+        windows = BlockWindows(blocks, part, torch.device("cpu"))
+        generator = torch.Generator().manual_seed(0)
+        width = windows.source.stop - windows.source.start
+        x = torch.randn(2, width, 3, generator=generator, dtype=torch.float64)
+        y = torch.randn(2, windows.number, blocks.span, 3, generator=generator, dtype=x.dtype)
+        read, added = torch.empty_like(y), torch.full_like(x, torch.nan)
+        windows.read(x, read)
+        windows.add(y, added)
+        assert (read * y).sum().item() == pytest.approx((x * added).sum().item())
 
 
 @pytest.mark.parametrize(("source", "target"), [(5, 13), (16, 64), (12, 5), (3, 3), (1, 9)])
