@@ -32,15 +32,17 @@ def dense_loss(
         features: (B, C, h, w).
         weight, bias: (D, C), (D,) of the projection.
         bank: (K, D), unit rows.
-        targets: (N + 1, K), the signatures and a row of zeros.
+        targets: (N + 1, K), the unit signatures and a row of zeros.
         rows: (B, H, W) int64, the row of `targets` of every pixel, N where unlabelled.
     """
     embedding = F.linear(features.to(weight.dtype).permute(0, 2, 3, 1), weight, bias)
     embedding = _resize(embedding.permute(0, 3, 1, 2), rows.shape[1:]).permute(0, 2, 3, 1)
     if normalize:
-        embedding = F.normalize(embedding, dim=-1, eps=1e-12)
+        embedding = _unit(embedding, 1e-12)
     activations = torch.sigmoid(F.linear(embedding, bank) / temperature)  # (B, H, W, K)
-    cosine = F.cosine_similarity(activations, targets[rows], dim=-1)
+    # The targets are unit vectors: faster than F.cosine_similarity, which divides by their length.
+    length = torch.linalg.vector_norm(activations, dim=-1).clamp_min(1e-8)
+    cosine = (activations * targets[rows]).sum(-1) / length
     valid = rows < len(targets) - 1
     return ((1 - cosine) * valid).sum() / valid.sum()
 
@@ -60,9 +62,9 @@ def dense_scores(
     """
     embedding = F.linear(features.to(weight.dtype).permute(0, 2, 3, 1), weight, bias)
     if normalize:
-        embedding = F.normalize(embedding, dim=-1, eps=1e-12)
+        embedding = _unit(embedding, 1e-12)
     activations = torch.sigmoid(F.linear(embedding, bank) / temperature)
-    scores = F.linear(F.normalize(activations, dim=-1, eps=1e-12), category_weights)
+    scores = F.linear(_unit(activations, 1e-12), category_weights)
     return scores.permute(0, 3, 1, 2)
 
 
@@ -73,3 +75,8 @@ def dense_labels(scores: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, tuple(size), mode="bilinear", align_corners=False)
+
+
+def _unit(x: Tensor, eps: float) -> Tensor:
+    """`F.normalize` of the last dimension, a little faster."""
+    return x / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(eps)

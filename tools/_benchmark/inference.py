@@ -1,12 +1,14 @@
 """Category scores and labels of images, from the features of the decode head.
 
-Ours against `dense` (see dense.py), labels at the size of the image.
+Ours against `dense` (see dense.py), labels at the size of the image. `--preset targets` also
+compares whole networks, from image to labels, with property and with category supervision.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,6 +18,7 @@ from prolab_d2.modeling.inference import Maps, Tile, category_labels
 from .contest import Contest, Goal, Side
 from .dense import dense_labels, dense_scores
 from .problem import Problem, Settings, add_settings_options, settings_of
+from .step import LABEL_SPACES, LITE0, SUPERVISIONS, Setting, random_batch
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +33,8 @@ def contests(args: argparse.Namespace) -> Iterator[Contest]:
     goals = (Goal("time", 1 / 5), Goal("memory", 1 / 10))
     yield against_dense(usual.replace(size=(1024, 2048)), goals, args)
     yield many_categories(usual.replace(categories=1203, properties=1024), usual, args)
+    for label_space in LABEL_SPACES:
+        yield whole_image(Setting(*LITE0, label_space, batch=1, size=(720, 960)), args)
 
 
 def against_dense(settings: Settings, goals: tuple[Goal, ...], args: argparse.Namespace) -> Contest:
@@ -62,6 +67,22 @@ def many_categories(many: Settings, few: Settings, args: argparse.Namespace) -> 
         settings=many.as_dict(),
         goals=(Goal("time", 6), Goal("megabytes", 300)),
         pixels=many.pixels,
+    )
+
+
+def whole_image(setting: Setting, args: argparse.Namespace) -> Contest:
+    """From image to labels: the network, scores, labels at the size of the image."""
+    models = {name: setting.build(name, args).eval() for name in SUPERVISIONS}
+    space = models["property"].label_space
+    return Contest(
+        title=setting.title("whole image", space),
+        sides={
+            name: Side(partial(model, random_batch(setting, model, args.seed)))
+            for name, model in models.items()
+        },
+        settings=setting.as_dict(space),
+        goals=(Goal("time", 1.03), Goal("memory", 1.05)),
+        pixels=setting.size[0] * setting.size[1],
     )
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import repeat
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -28,6 +29,7 @@ from .problem import patches
 
 SUPERVISIONS = ("property", "category")
 LITE0 = ("camvid/lite0_property", ("MODEL.DECODE_HEAD.CHANNELS", "128"))
+VIT_ADAPTER_S = ("camvid/vit_adapter_small_property", ("MODEL.DECODE_HEAD.CHANNELS", "128"))
 # (N, K) = (11, 32) and (150, 256).
 LABEL_SPACES = ("camvid", "ade20k")
 
@@ -42,6 +44,12 @@ class Setting:
     batch: int = 8
     size: tuple[int, int] = (256, 256)
 
+    def build(self, supervision: str, args: argparse.Namespace) -> PropertySegmentor:
+        """The network with random weights, the same ones but for the last layers."""
+        torch.manual_seed(args.seed)
+        model = PropertySegmentor(self.load(supervision))
+        return model.to(args.device, memory_format=torch.channels_last)
+
     def load(self, supervision: str) -> CfgNode:
         cfg = load_config(self.config, [*self.options])
         forget_weights(cfg)
@@ -49,6 +57,10 @@ class Setting:
         cfg.MODEL.PROLAB.SUPERVISION = supervision
         cfg.DATASETS.TRAIN = ()  # so that the label space decides about ignore_label
         return cfg
+
+    def as_dict(self, space: LabelSpace) -> dict[str, Any]:
+        sizes = {"categories": space.num_categories, "properties": space.num_properties}
+        return {**asdict(self), **sizes}
 
     def title(self, what: str, space: LabelSpace) -> str:
         name = " ".join([self.config, *self.options])
@@ -79,9 +91,10 @@ def contests(args: argparse.Namespace) -> Iterator[Contest]:
         )
         yield from of_setting(setting, (), args)
         return
-    for label_space in LABEL_SPACES:
-        goals = (Goal("time", 1.05), Goal("memory", 1.05))
-        yield from of_setting(Setting(*LITE0, label_space), goals, args)
+    for network, limit in ((LITE0, 1.05), (VIT_ADAPTER_S, 1.03)):
+        for label_space in LABEL_SPACES:
+            goals = (Goal("time", limit), Goal("memory", limit))
+            yield from of_setting(Setting(*network, label_space), goals, args)
 
 
 def of_setting(
@@ -91,15 +104,7 @@ def of_setting(
     sides = {name: _Training(setting, name, args) for name in SUPERVISIONS}
     space = sides["property"].model.label_space
     pixels = setting.batch * setting.size[0] * setting.size[1]
-    settings = {
-        "config": setting.config,
-        "options": list(setting.options),
-        "label_space": setting.label_space,
-        "categories": space.num_categories,
-        "properties": space.num_properties,
-        "batch": setting.batch,
-        "size": list(setting.size),
-    }
+    settings = setting.as_dict(space)
     yield Contest(
         setting.title("training step", space),
         {name: Side(side.step) for name, side in sides.items()},
@@ -119,11 +124,9 @@ class _Training:
     """A model in training on one random batch."""
 
     def __init__(self, setting: Setting, supervision: str, args: argparse.Namespace) -> None:
-        torch.manual_seed(args.seed)
         cfg = setting.load(supervision)
-        self.model = PropertySegmentor(cfg).to(args.device, memory_format=torch.channels_last)
-        self.model.train()
-        self.batch = _random_batch(setting, self.model, args.seed)
+        self.model = setting.build(supervision, args).train()
+        self.batch = random_batch(setting, self.model, args.seed)
         self._step = TrainStep(self.model, repeat(self.batch), build_optimizer(cfg, self.model))
 
     def step(self) -> None:
@@ -150,7 +153,7 @@ class _Training:
         return run
 
 
-def _random_batch(setting: Setting, model: PropertySegmentor, seed: int) -> list[dict[str, Tensor]]:
+def random_batch(setting: Setting, model: PropertySegmentor, seed: int) -> list[dict[str, Tensor]]:
     generator = torch.Generator().manual_seed(seed)
     shape = (setting.batch, 3, *setting.size)
     images = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
