@@ -24,7 +24,9 @@ def in_threads(
     other processes (workers of a data loader) compete for the cores. Here each chain stays in one
     thread. On other devices, and with one thread, this is a plain loop.
     """
-    run = torch.no_grad()(function)  # inside, because the switch belongs to the thread
+    # Switches belong to a thread. What is made in inference mode may be written to there only.
+    mode = torch.inference_mode if torch.is_inference_mode_enabled() else torch.no_grad
+    run = mode()(function)
     threads = torch.get_num_threads()
     if device.type != "cpu" or min(threads, len(items)) < 2:
         yield from map(run, items)

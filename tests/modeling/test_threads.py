@@ -48,3 +48,14 @@ def test_slices_cover_a_range() -> None:
     assert list(slices(7, 3)) == [slice(0, 3), slice(3, 6), slice(6, 7)]
     assert list(slices(7, 3, start=2)) == [slice(2, 5), slice(5, 7)]
     assert list(slices(4, 9)) == [slice(0, 4)]
+
+
+def test_jobs_may_write_to_what_was_made_in_inference_mode(threads: int) -> None:
+    with torch.inference_mode():
+        answer = torch.zeros(5)
+
+        def write(number: int) -> None:
+            answer[number] = number
+
+        list(in_threads(write, range(5), CPU))
+    assert answer.tolist() == [0, 1, 2, 3, 4]
