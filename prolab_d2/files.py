@@ -29,6 +29,17 @@ _MARK = ".unfinished"
 _PLACE_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG}
 
 
+def _temporary_folder(target: Path) -> Path:
+    """A new folder beside `target`."""
+    _make_parent(target)
+    temporary = _temporary_sibling(target)
+    try:
+        temporary.mkdir()
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    return temporary
+
+
 def _temporary_sibling(path: Path) -> Path:
     # The suffix stays, because writers such as Pillow and NumPy choose the format by it.
     return path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}{_MARK}{path.suffix}")
@@ -93,12 +104,7 @@ def atomic_files(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path)
     if target.is_dir():
         raise ProLabError(f"cannot write {target}, a folder of that name exists: choose another")
-    _make_parent(target)
-    temporary = _temporary_sibling(target)
-    try:
-        temporary.mkdir()
-    except OSError as error:
-        raise _cannot_write(target, error) from error
+    temporary = _temporary_folder(target)
     try:
         yield temporary / target.name
         for file in sorted(temporary.iterdir(), key=lambda file: file.name == target.name):
@@ -125,12 +131,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path).resolve()
     if target.exists() and not target.is_dir():
         raise ProLabError(f"cannot write {target}, a file of that name exists: choose another")
-    _make_parent(target)
-    temporary = _temporary_sibling(target)
-    try:
-        temporary.mkdir()
-    except OSError as error:
-        raise _cannot_write(target, error) from error
+    temporary = _temporary_folder(target)
     try:
         yield temporary
         if target.is_dir():

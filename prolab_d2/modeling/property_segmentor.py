@@ -167,13 +167,11 @@ class PropertySegmentor(nn.Module):
             "decode_head": build_decode_head(cfg.MODEL.DECODE_HEAD, shapes),
             "aux_head": build_decode_head(aux, shapes) if aux.NAME else None,
             "label_space": label_space,
-            "property_space": PropertySpace(
-                label_space.bank,
-                label_space.signatures,
+            "property_space": _property_space(
+                label_space,
                 similarity=prolab.SIMILARITY,
                 temperature=prolab.TEMPERATURE,
                 normalize_embedding=prolab.NORMALIZE_EMBEDDING,
-                property_weights=label_space.property_weights,
             ),
             "text_temperature": prolab.TEXT_TEMPERATURE,
             "supervision": prolab.SUPERVISION,
@@ -206,23 +204,21 @@ class PropertySegmentor(nn.Module):
             ProLabError: a category that category supervision has not trained, or embeddings of
                 another width.
         """
-        result = copy.copy(self)
-        # A copy shares the dictionary of its parts.
-        result._modules = dict(self._modules)
-        result.label_space = label_space
         space = self.property_space
         if label_space.embedding_dim != space.embedding_dim:
             raise ProLabError(
                 f"the label space has embeddings of {label_space.embedding_dim} numbers and the "
                 f"network gives {space.embedding_dim}: build it with the encoder of the training"
             )
-        result.property_space = PropertySpace(
-            label_space.bank,
-            label_space.signatures,
+        result = copy.copy(self)
+        # A copy shares the dictionary of its parts.
+        result._modules = dict(self._modules)
+        result.label_space = label_space
+        result.property_space = _property_space(
+            label_space,
             similarity=space.similarity,
             temperature=space.temperature,
             normalize_embedding=space.normalize_embedding,
-            property_weights=label_space.property_weights,
         ).to(self.device)
         if self.text_space is not None:
             embeddings = label_space.category_embeddings
@@ -472,6 +468,13 @@ class PropertySegmentor(nn.Module):
             answer = (category_labels if labels else category_score_maps)(maps, size, weights)
         result["labels" if labels else "sem_seg"] = answer[0]
         return result
+
+
+def _property_space(label_space: LabelSpace, **options: Any) -> PropertySpace:
+    weights = label_space.property_weights
+    return PropertySpace(
+        label_space.bank, label_space.signatures, property_weights=weights, **options
+    )
 
 
 def _projection(channels: int, width: int) -> nn.Conv2d:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prolab_d2.errors import ProLabError
+from prolab_d2.modeling.feature_scores import FeatureScorer
 from prolab_d2.modeling.losses import LOSS_KINDS, LossOptions, banded_loss, target_members
 from prolab_d2.modeling.resized_length import squared_length_rows
 from prolab_d2.modeling.threads import in_threads
@@ -32,8 +33,6 @@ _EPS = 1e-12
 _SCORE_ENTRIES = 2**22
 # From features on, with a CPU: what stays in the cache of a core from step to step.
 _CACHED_ENTRIES = 2**18
-# Adding up the few properties of a signature beats a matrix product on a CPU up to this density.
-_SPARSE = 1 / 8
 
 
 class PropertySpace(nn.Module):
@@ -198,8 +197,18 @@ class PropertySpace(nn.Module):
         with _full_precision(features):
             batch, _, height, width = features.shape
             dtype = torch.promote_types(features.dtype, torch.float32)
+            sigmoid = self.similarity == "cosine_sigmoid"
             scores = features.new_empty((batch, height, width, self.num_categories), dtype=dtype)
-            scorer = _Scorer(self, weight.to(dtype), None if bias is None else bias.to(dtype))
+            scorer = FeatureScorer(
+                self.bank.to(dtype) / (self.temperature if sigmoid else 1.0),
+                self.signatures,
+                weight.flatten(1).to(dtype),
+                None if bias is None else bias.to(dtype),
+                sigmoid=sigmoid,
+                normalize_embedding=self.normalize_embedding,
+                property_weights=self.property_weights,
+                category_weights=self._category_weights(dtype),
+            )
             row_entries = max(1, width * self.num_properties)
             entries = _CACHED_ENTRIES if features.device.type == "cpu" else 16 * _SCORE_ENTRIES
             rows = max(1, entries // row_entries)
@@ -339,57 +348,6 @@ class PropertySpace(nn.Module):
             )
         pixels = labels.new_tensor(labels.numel()) if count else (~unlabelled).sum()
         return labels.masked_fill(unlabelled, categories), pixels
-
-
-class _Scorer:
-    """Category scores of some pixels: features (P, C) -> (N, P)."""
-
-    def __init__(self, space: PropertySpace, weight: Tensor, bias: Tensor | None) -> None:
-        """
-        Args:
-            weight, bias: (D, C, 1, 1) and (D,) of the projection.
-        """
-        dtype = weight.dtype
-        self.sigmoid = space.similarity == "cosine_sigmoid"
-        # The temperature belongs to the products, where it costs nothing.
-        bank = space.bank.to(dtype) / (space.temperature if self.sigmoid else 1.0)
-        self.bank = None
-        if space.normalize_embedding:
-            self.bank, self.weight, self.bias = bank, weight.flatten(1), bias
-        else:
-            self.weight = bank @ weight.flatten(1)
-            self.bias = None if bias is None else bank @ bias
-        self.category_weights = space._category_weights(dtype)
-        weights = space.property_weights
-        self.property_weights = None if weights is None else weights.to(dtype)[:, None]
-        self.members = None
-        signatures = space.signatures
-        if weights is None and dtype.itemsize == 4 and signatures.device.type == "cpu":
-            category, members = signatures.nonzero(as_tuple=True)
-            if len(members) <= _SPARSE * signatures.numel():
-                counts = torch.bincount(category, minlength=len(signatures))
-                self.members, self.offsets = members, counts.cumsum(0) - counts
-                self.lengths = counts.to(dtype).sqrt_().clamp_(min=_EPS)[:, None]
-
-    def __call__(self, features: Tensor) -> Tensor:
-        products = self._product(self.weight, features.T, self.bias)
-        if self.bank is not None:
-            lengths = torch.linalg.vector_norm(products, dim=0).clamp_(min=_EPS)
-            products = (self.bank @ products).div_(lengths)
-        activations = products.sigmoid_() if self.sigmoid else products  # (K, P)
-        weighted = activations
-        if self.property_weights is not None:
-            weighted = activations * self.property_weights
-        lengths = torch.linalg.vector_norm(weighted, dim=0).clamp_(min=_EPS)
-        if self.members is None:
-            return (self.category_weights @ activations).div_(lengths)
-        # One addition for each property of a signature, along all pixels.
-        sums = F.embedding_bag(self.members, activations, self.offsets, mode="sum")
-        return sums.div_(self.lengths).div_(lengths)
-
-    @staticmethod
-    def _product(weight: Tensor, features: Tensor, bias: Tensor | None) -> Tensor:
-        return weight @ features if bias is None else torch.addmm(bias[:, None], weight, features)
 
 
 def mean_over_ranks(count: Tensor, training: bool) -> Tensor:

@@ -1,0 +1,83 @@
+"""The fused scoring: category scores of pixels from the features of the decode head.
+
+What `PropertySpace` computes step by step, for as many pixels as stay in the cache of a core.
+
+Shapes: C feature channels, D embedding, K properties, N categories, P pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["FeatureScorer"]
+
+_EPS = 1e-12
+# Adding up the few properties of a signature beats a matrix product on a CPU up to this density.
+_SPARSE = 1 / 8
+
+
+class FeatureScorer:
+    """Category scores of pixels, features (P, C) -> (N, P), without gradients."""
+
+    def __init__(
+        self,
+        bank: Tensor,
+        signatures: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        *,
+        sigmoid: bool,
+        normalize_embedding: bool,
+        property_weights: Tensor | None,
+        category_weights: Tensor,
+    ) -> None:
+        """
+        Args:
+            bank: (K, D), the properties over the temperature, where it costs nothing.
+            signatures: (N, K) bool.
+            weight, bias: (D, C) and (D,) of the projection.
+            sigmoid: activations are the sigmoid of the products; else the products.
+            normalize_embedding, property_weights, category_weights: of the `PropertySpace`.
+        """
+        self.sigmoid = sigmoid
+        if normalize_embedding:
+            self.bank, self.weight, self.bias = bank, weight, bias
+        else:  # projection and bank are one product
+            self.bank, self.weight = None, bank @ weight
+            self.bias = None if bias is None else bank @ bias
+        self.category_weights = category_weights
+        self.property_weights = None
+        if property_weights is not None:
+            self.property_weights = property_weights.to(bank.dtype)[:, None]
+        few = signatures.sum() <= _SPARSE * signatures.numel()
+        on_cpu = bank.dtype == torch.float32 and bank.device.type == "cpu"
+        self.members = None
+        if on_cpu and few and property_weights is None:
+            category, self.members = signatures.nonzero(as_tuple=True)
+            counts = torch.bincount(category, minlength=len(signatures))
+            self.offsets = counts.cumsum(0) - counts
+            self.lengths = counts.to(bank.dtype).sqrt_().clamp_(min=_EPS)[:, None]
+
+    def __call__(self, features: Tensor) -> Tensor:
+        products = self.weight @ features.T
+        if self.bias is not None:
+            products += self.bias[:, None]
+        if self.bank is not None:
+            products = (self.bank @ products).div_(_length(products))
+        activations = products.sigmoid_() if self.sigmoid else products  # (K, P)
+        weighted = activations
+        if self.property_weights is not None:
+            weighted = activations * self.property_weights
+        length = _length(weighted)
+        if self.members is None:
+            return (self.category_weights @ activations).div_(length)
+        # One addition for each property of a signature, along all pixels.
+        sums = F.embedding_bag(self.members, activations, self.offsets, mode="sum")
+        return sums.div_(self.lengths).div_(length)
+
+
+def _length(x: Tensor) -> Tensor:
+    """(P,): of every column of (., P)."""
+    return torch.linalg.vector_norm(x, dim=0).clamp_(min=_EPS)
