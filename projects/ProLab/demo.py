@@ -22,15 +22,13 @@ import glob
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 import cv2
 import numpy as np
-import tqdm
 from PIL import Image
 
 from prolab_d2.canvas import save_picture
@@ -43,11 +41,10 @@ from prolab_d2.label_space.growing import describe_extension
 from prolab_d2.label_space.vocabulary import parse_vocabulary
 from prolab_d2.predictor import Prediction, Predictor
 from prolab_d2.report import ReportWriter
+from prolab_d2.video import CODECS, open_capture, segmented_frames, write_video
 
 WINDOW = "ProLab"
 ESCAPE = 27
-# Codecs that OpenCV's own builds can write.
-CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
 # Not names of folders, and no pictures that images become.
 OTHER_FORMATS = {*CODECS, *Image.registered_extensions()} - set(IMAGE_SUFFIXES)
 
@@ -323,34 +320,6 @@ def show(picture: np.ndarray, wait: int) -> bool:
         ) from error
 
 
-@contextmanager
-def open_capture(video: str | None) -> Iterator[cv2.VideoCapture]:
-    """A video file; the webcam without one.
-
-    Raises:
-        ProLabError: it cannot be opened.
-    """
-    if video is not None and not Path(video).is_file():
-        raise ProLabError(f"video {video} does not exist: check the path")
-    # OpenCV and FFmpeg would print lines of their own beside our sentence.
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    if hasattr(cv2, "setLogLevel"):  # OpenCV 4
-        cv2.setLogLevel(0)
-    else:
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    capture = cv2.VideoCapture(0 if video is None else video)
-    try:
-        if not capture.isOpened():
-            raise ProLabError(
-                "no webcam can be opened: connect one, or use --video-input FILE"
-                if video is None
-                else f"video {video} cannot be read: it is damaged or of an unknown format"
-            )
-        yield capture
-    finally:
-        capture.release()
-
-
 def run_video(
     predictor: Predictor, capture: cv2.VideoCapture, video: str | None, output: Path | None
 ) -> None:
@@ -371,43 +340,6 @@ def run_video(
     with atomic_path(output) as temporary:
         write_video(temporary, frames, rate, first.shape[1::-1], endless=video is None)
     print(f"{video or 'webcam'} -> {output}")
-
-
-def write_video(
-    path: Path, frames: Iterable[np.ndarray], rate: float, size: tuple[int, int], endless: bool
-) -> None:
-    """Writes RGB frames of one size (width, height).
-
-    Args:
-        endless: an interrupt ends the video as planned, instead of giving it up.
-    Raises:
-        ProLabError: OpenCV has no encoder for the suffix.
-    """
-    codec = cv2.VideoWriter_fourcc(*CODECS[path.suffix.lower()])
-    writer = cv2.VideoWriter(str(path), codec, rate, size)
-    try:
-        if not writer.isOpened():
-            raise ProLabError(
-                f"this build of OpenCV writes no {path.suffix}: let --output end in .avi"
-            )
-        with suppress(KeyboardInterrupt) if endless else nullcontext():
-            for frame in frames:
-                writer.write(np.ascontiguousarray(frame[:, :, ::-1]))
-    finally:
-        writer.release()
-
-
-def segmented_frames(predictor: Predictor, capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
-    """Yields the overlay of frame after frame, RGB and of the size of the video."""
-    total = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0) or None
-    with tqdm.tqdm(total=total, unit=" frames", file=sys.stderr) as progress:
-        while True:
-            good, frame = capture.read()
-            if not good:
-                return
-            prediction = predictor(np.ascontiguousarray(frame[:, :, ::-1]))
-            yield prediction.draw(fit_screen=False, legend=False)
-            progress.update()
 
 
 def video_output(source: str | None, output: str | None) -> Path | None:

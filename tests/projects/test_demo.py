@@ -464,18 +464,6 @@ def test_a_vocabulary_that_cannot_be_used_is_one_sentence(
     assert not (tmp_path / "out.png").exists()
 
 
-def test_an_interrupt_keeps_the_video_of_a_webcam(tmp_path: Path, tiny_checkpoint: Path) -> None:
-    def interrupted():
-        yield from [np.zeros((64, 80, 3), dtype=np.uint8)] * 3
-        raise KeyboardInterrupt
-
-    demo.write_video(tmp_path / "webcam.avi", interrupted(), 10.0, (80, 64), endless=True)
-    capture = cv2.VideoCapture(str(tmp_path / "webcam.avi"))
-    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 3
-    with pytest.raises(KeyboardInterrupt):
-        demo.write_video(tmp_path / "video.avi", interrupted(), 10.0, (80, 64), endless=False)
-
-
 def test_help_has_an_example_to_paste(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
         demo.main(["--help"])
