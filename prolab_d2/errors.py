@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 
@@ -31,12 +32,21 @@ def _sentence(error: BaseException) -> str:
 
 
 def exit_cleanly(main: Callable[..., int | None]) -> Callable[..., int]:
-    """Turns a `ProLabError` into one line on stderr and exit code 2, an interrupt into code 130."""
+    """Turns a `ProLabError` into one line on stderr and exit code 2, an interrupt into code 130.
+
+    Where nobody reads the output any more (`| head`), the program ends with code 141, as others do.
+    """
 
     @functools.wraps(main)
     def wrapped(*args, **kwargs) -> int:
         try:
-            return main(*args, **kwargs) or 0
+            code = main(*args, **kwargs) or 0
+            sys.stdout.flush()
+            return code
+        except BrokenPipeError:
+            # Nor may the interpreter complain when it flushes at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
         except ProLabError as error:
             print(f"error: {_sentence(error)}", file=sys.stderr)
             return 2
