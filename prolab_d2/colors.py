@@ -112,14 +112,21 @@ def seen_distances(
 
 
 def more_colors(used: Sequence[Sequence[int]], number: int) -> list[tuple[int, int, int]]:
-    """`number` more RGB triples of 0 to 255: those of `distinct_colors` farthest from `used`."""
-    candidates = distinct_colors(len(used) + number)
+    """`number` more RGB triples of 0 to 255, of those of `distinct_colors`.
+
+    Each is the one that lies farthest, in CIELAB, from `used` and from those before it.
+    """
+    candidates = list(distinct_colors(len(used) + number))
     if not len(used):
-        return list(candidates)
+        return candidates
     lab = _lab(_linear(np.array([*candidates, *map(tuple, used)], dtype=np.float64)))
     new, old = lab[: len(candidates)], lab[len(candidates) :]
     nearest = np.linalg.norm(new[:, None] - old[None], axis=2).min(1)
-    return [candidates[i] for i in sorted(np.argsort(-nearest, kind="stable")[:number])]
+    chosen: list[int] = []
+    for _ in range(number):
+        chosen.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, np.linalg.norm(new - new[chosen[-1]], axis=1))
+    return [candidates[i] for i in chosen]
 
 
 def _linear(colors: np.ndarray) -> np.ndarray:

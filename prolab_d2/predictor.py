@@ -211,7 +211,8 @@ class Predictor:
         """Trained categories, and a background, keep their colours; new ones get others."""
         known = dict(zip(self.metadata.stuff_classes, self.metadata.stuff_colors, strict=True))
         background = list(self.metadata.stuff_colors[: number - len(vocabulary.trained_as)])
-        fresh = iter(more_colors(list(known.values()), vocabulary.trained_as.count(None)))
+        kept = [known[name] for name in vocabulary.trained_as if name is not None]
+        fresh = iter(more_colors([*background, *kept], vocabulary.trained_as.count(None)))
         return background + [
             next(fresh) if name is None else known[name] for name in vocabulary.trained_as
         ]

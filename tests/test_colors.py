@@ -35,3 +35,13 @@ def test_more_colors_keep_away_from_those_in_use() -> None:
     assert len(set(more)) == 4 and not set(more) & set(used)
     assert min(seen_distances(a, b)[0] for a in more for b in used) > 20
     assert more_colors([], 3) == list(distinct_colors(3))
+
+
+def test_more_colors_keep_away_from_each_other() -> None:
+    # Nothing violet among these: the two colours farthest from them are both violet.
+    used = [(112, 178, 222), (150, 96, 84), (92, 88, 108), (206, 176, 196), (168, 204, 92)]
+    used += [(44, 110, 62), (112, 154, 42), (190, 140, 80), (158, 162, 172), (246, 206, 60)]
+    used += [(38, 74, 176), (20, 146, 160), (222, 44, 92), (242, 118, 44)]
+    one, other = more_colors(used, 2)
+    assert seen_distances(one, other)[0] > 100
+    assert min(seen_distances(a, b)[0] for a in (one, other) for b in used) > 40
