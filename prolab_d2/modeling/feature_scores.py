@@ -42,11 +42,11 @@ class FeatureScorer:
             normalize_embedding, property_weights, category_weights: of the `PropertySpace`.
         """
         self.sigmoid = sigmoid
+        bias = weight.new_zeros(len(weight)) if bias is None else bias
         if normalize_embedding:
             self.bank, self.weight, self.bias = bank, weight, bias
         else:  # projection and bank are one product
-            self.bank, self.weight = None, bank @ weight
-            self.bias = None if bias is None else bank @ bias
+            self.bank, self.weight, self.bias = None, bank @ weight, bank @ bias
         self.category_weights = category_weights
         self.property_weights = None
         if property_weights is not None:
@@ -61,9 +61,8 @@ class FeatureScorer:
             self.lengths = counts.to(bank.dtype).sqrt_().clamp_(min=_EPS)[:, None]
 
     def __call__(self, features: Tensor) -> Tensor:
-        products = self.weight @ features.T
-        if self.bias is not None:
-            products += self.bias[:, None]
+        # One pass for product and bias.
+        products = torch.addmm(self.bias[:, None], self.weight, features.T)
         if self.bank is not None:
             products = (self.bank @ products).div_(_length(products))
         activations = products.sigmoid_() if self.sigmoid else products  # (K, P)
