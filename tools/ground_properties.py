@@ -4,6 +4,8 @@
 Writes grounding.json, grounding.md, grounding.png and reliability.png: for every property the
 average precision of its activation against the base rate, its calibration, and how much confusion
 of categories it resolves (what is lost when it is taken out of all signatures, without training).
+The truth of a pixel is the signature of its category; a data set with annotations of properties,
+such as the built-in scenes, has a second table that compares with these.
 
 With --choose-on, weights of the properties are chosen on that data set, by several methods, and
 compared on --dataset; weights/<method>.json are for MODEL.PROLAB.PROPERTY_WEIGHTS.
@@ -19,6 +21,7 @@ weights on --dataset is of all its pixels.
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,10 +30,17 @@ from typing import Any
 import numpy as np
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from _runs import versions
+
 from prolab_d2 import Predictor
+from prolab_d2.data.property_annotations import annotation_reader
 from prolab_d2.errors import ProLabError, exit_cleanly
+from prolab_d2.evaluation.annotated_metrics import AnnotatedHistograms
 from prolab_d2.evaluation.grounding import GroundingStatistics
 from prolab_d2.evaluation.grounding_report import (
+    annotated_markdown,
     grounding_data,
     grounding_markdown,
     weighting_markdown,
@@ -40,7 +50,7 @@ from prolab_d2.evaluation.property_metrics import sample_at_cell_centres
 from prolab_d2.evaluation.property_weighting import Pixels, choose_weights
 from prolab_d2.evaluation.reporting import write_json
 from prolab_d2.evaluation.sem_seg_metrics import SemSegMetrics, confusion_matrix
-from prolab_d2.files import atomic_path, check_writable
+from prolab_d2.files import atomic_path, check_writable, sha256_of
 from prolab_d2.label_space.property_weights import write_property_weights
 from prolab_d2.modeling import PropertySpace
 from prolab_d2.modeling.inference import category_labels, low_resolution_maps
@@ -69,6 +79,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--pixels", type=int, default=500, help="of each of these images (default 500)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the pixels (default 0)")
+    parser.add_argument(
+        "--record", type=Path, metavar="FILE.json", help="gets the numbers, without the curves"
+    )
     return parser.parse_args(argv)
 
 
@@ -104,7 +117,7 @@ def draw_pixels(
     space = predictor.model.property_space
     found: list[np.ndarray] = []
     labels: list[np.ndarray] = []
-    for maps, mask in read_logits(predictor, dataset, images, part):
+    for _, maps, mask in read_logits(predictor, dataset, images, part):
         if mask is None:
             continue
         with torch.inference_mode():
@@ -131,10 +144,16 @@ def maps_size(maps: Any) -> tuple[int, int]:
 
 def evaluate(
     predictor: Predictor, dataset: str, images: int | None, weights: dict[str, np.ndarray]
-) -> tuple[GroundingStatistics, dict[str, float]]:
-    """Statistics of the cells, and the mIoU in percent of all pixels by name of the weights."""
+) -> tuple[GroundingStatistics, AnnotatedHistograms | None, dict[str, float]]:
+    """Statistics of the cells, of annotated ones if there are any, and the mIoU in percent of all
+    pixels by name of the weights.
+    """
     places, own = places_of(dataset, predictor), predictor.model.property_space
     statistics = GroundingStatistics(predictor.label_space)
+    read_annotations = annotation_reader(dataset)
+    annotated = None
+    if read_annotations is not None:
+        annotated = AnnotatedHistograms.empty(predictor.label_space.signatures)
     n = predictor.label_space.num_categories
     spaces = {
         name: PropertySpace(
@@ -148,22 +167,23 @@ def evaluate(
         for name, values in weights.items()
     }
     confusions = {name: np.zeros((n, n), dtype=np.int64) for name in spaces}
-    for maps, mask in read_logits(predictor, dataset, images):
+    for entry, maps, mask in read_logits(predictor, dataset, images):
         if mask is None:
             continue
         with torch.inference_mode():
             activations = low_resolution_maps(maps.map_values(own.activations))[0]
             truth = places[mask]
-            statistics.add(
-                activations.flatten(1),
-                sample_at_cell_centres(truth, tuple(activations.shape[-2:])).ravel(),
-            )
+            cells = sample_at_cell_centres(truth, tuple(activations.shape[-2:]))
+            statistics.add(activations.flatten(1), cells.ravel())
+            if annotated is not None:
+                found = read_annotations(entry, predictor.label_space)
+                annotated.add(activations, torch.from_numpy(cells), found)
             for name, space in spaces.items():
                 units = maps.map_values(space.unit_activations)
                 answers = category_labels(units, mask.shape, space.category_weights)[0]
                 confusions[name] += confusion_matrix(answers.cpu().numpy(), truth, n, UNLABELLED)
     values = {name: 100 * SemSegMetrics(matrix).mean_iou for name, matrix in confusions.items()}
-    return statistics, values
+    return statistics, annotated, values
 
 
 def choose(predictor: Predictor, args: argparse.Namespace) -> dict[str, Any]:
@@ -185,6 +205,31 @@ def choose(predictor: Predictor, args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def record_of(args: argparse.Namespace, command: str, data: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of a report in short, with what they were made by and of."""
+    short = {
+        **data,
+        "properties": [
+            {name: value for name, value in one.items() if name not in ("reliability", "pairs")}
+            for one in data["properties"]
+        ],
+    }
+    return {
+        "command": command,
+        "checkpoint_sha256": sha256_of(args.checkpoint),
+        "versions": versions(),
+        **_rounded(short),
+    }
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _rounded(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return round(float(value), 5) if isinstance(value, float | np.floating) else value
+
+
 @exit_cleanly
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
@@ -198,6 +243,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             "split, such as train"
         )
     check_writable(args.output)
+    if args.record is not None:
+        check_writable(args.record.parent)
     predictor = Predictor.from_checkpoint(args.checkpoint)
     predictor.require_properties()
     space = predictor.model.property_space
@@ -210,10 +257,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     weights = {}
     if choice:
         weights = {name: np.array(one["weights"]) for name, one in choice["methods"].items()}
-    statistics, values = evaluate(predictor, args.dataset, args.images, weights)
-    data = {"data_set": args.dataset, **grounding_data(statistics)}
+    statistics, annotated, values = evaluate(predictor, args.dataset, args.images, weights)
+    data = {"data_set": args.dataset, **grounding_data(statistics, annotated)}
     title = f"What can be seen in {args.dataset}"
-    text = grounding_markdown(data, title)
+    text = grounding_markdown(data, title) + annotated_markdown(data)
     if choice:
         for name, value in values.items():
             choice["methods"][name]["mIoU"] = value
@@ -227,6 +274,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, plot in (("grounding", plot_grounding), ("reliability", plot_reliability)):
         with atomic_path(args.output / f"{name}.png") as temporary:
             plot(data, temporary, title)
+    if args.record is not None:
+        given = sys.argv[1:] if argv is None else argv
+        write_json(
+            args.record, record_of(args, f"tools/ground_properties.py {shlex.join(given)}", data)
+        )
     _print(data, choice)
     print(f"-> {args.output / 'grounding.md'}")
     return 0
@@ -240,6 +292,18 @@ def _print(data: dict[str, Any], choice: dict[str, Any] | None) -> None:
         print(
             f"  {one['name']}: average precision {100 * one['average_precision']:.1f} %, base rate "
             f"{100 * one['base_rate']:.1f} %, mIoU {one['mIoU_loss']:+.2f} through it"
+        )
+    annotated = [one for one in data["properties"] if one.get("annotated")]
+    if annotated:
+        print(f"{len(annotated)} properties are annotated; AUROC in a category, the lowest:")
+    annotated = [one for one in annotated if not np.isnan(one["annotated"]["same_category_auroc"])]
+    annotated.sort(key=lambda one: one["annotated"]["same_category_auroc"])
+    for one in annotated[:5]:
+        found = one["annotated"]
+        print(
+            f"  {one['name']}: {100 * found['same_category_auroc']:.1f} %, average precision "
+            f"{100 * found['average_precision']:.1f} %, by signature "
+            f"{100 * found['signature_average_precision']:.1f} %"
         )
     for name, one in (choice or {"methods": {}})["methods"].items():
         mark = " (best on the held part)" if name == choice["best"] else ""

@@ -33,17 +33,20 @@ class Calibration:
         confidence: (K, bins) mean activation in every bin of equal width, to 0.0005; NaN if empty.
         truth: (K, bins) share of its pixels that have the property, NaN if empty.
         pixels: (K, bins) int64.
-        error: (K,) expected calibration error, the mean of |confidence - truth| over pixels.
+        error: (K,) expected calibration error, the mean of |confidence - truth| over pixels. Rare
+            properties have a small one, whatever the network does: most pixels lie near 0, rightly.
+        active_error: (K,) the same over pixels with an activation above 0.5, NaN without any.
     """
 
     confidence: np.ndarray
     truth: np.ndarray
     pixels: np.ndarray
     error: np.ndarray
+    active_error: np.ndarray
 
 
 def calibration(histograms: np.ndarray, bins: int = RELIABILITY_BINS) -> Calibration:
-    """From (K, 2, NUM_BINS) histograms as `property_histograms` counts them."""
+    """From (K, 2, NUM_BINS) histograms as `property_histograms` counts them; `bins` is even."""
     count = histograms.shape[2]
     centres = (np.arange(count) + 0.5) / count
     parts = histograms.reshape(len(histograms), 2, bins, count // bins).astype(np.float64)
@@ -52,8 +55,11 @@ def calibration(histograms: np.ndarray, bins: int = RELIABILITY_BINS) -> Calibra
     with np.errstate(invalid="ignore", divide="ignore"):
         confidence, truth = weighted / pixels, parts[:, 1].sum(axis=2) / pixels
         gap = np.nan_to_num(np.abs(confidence - truth))
-        error = (gap * pixels).sum(axis=1) / pixels.sum(axis=1)
-    return Calibration(confidence, truth, pixels.astype(np.int64), error)
+        error, active_error = (
+            (gap * pixels)[:, first:].sum(axis=1) / pixels[:, first:].sum(axis=1)
+            for first in (0, bins // 2)
+        )
+    return Calibration(confidence, truth, pixels.astype(np.int64), error, active_error)
 
 
 def visibility(metrics: PropertyMetrics) -> np.ndarray:
@@ -62,8 +68,8 @@ def visibility(metrics: PropertyMetrics) -> np.ndarray:
     NaN for properties that no pixel has, or every pixel. The base rate, the share of pixels with
     the property, is the average precision of chance.
     """
-    base = metrics.positives / metrics.histograms.sum(axis=(1, 2))
     with np.errstate(invalid="ignore", divide="ignore"):
+        base = metrics.positives / metrics.histograms.sum(axis=(1, 2))
         return np.where(base < 1, (metrics.average_precision - base) / (1 - base), np.nan)
 
 

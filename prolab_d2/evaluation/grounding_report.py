@@ -7,35 +7,50 @@ from typing import Any
 
 import numpy as np
 
+from prolab_d2.evaluation.annotated_metrics import AnnotatedHistograms
 from prolab_d2.evaluation.grounding import GroundingStatistics, calibration, visibility
 from prolab_d2.evaluation.property_metrics import PropertyMetrics
 from prolab_d2.label_space import LabelSpace
 
-__all__ = ["grounding_data", "grounding_markdown", "weighting_markdown"]
+__all__ = [
+    "annotated_markdown",
+    "grounding_data",
+    "grounding_markdown",
+    "weighting_markdown",
+]
 
 MOST_PAIRS = 3
 
 
-def grounding_data(statistics: GroundingStatistics) -> dict[str, Any]:
+def grounding_data(
+    statistics: GroundingStatistics, annotated: AnnotatedHistograms | None = None
+) -> dict[str, Any]:
     """Everything in the report, as JSON data.
 
+    Args:
+        annotated: counts of the annotated pixels of a data set that has some.
     Returns:
         pixels: cells of the maps with a label; mIoU, pACC: in percent, of these cells.
+        mAP: in percent; calibration_error and active_calibration_error: means over the properties
+            that occur.
         properties: in the order of the label space, each with
             base_rate: share of the pixels that have it by their category's signature.
             average_precision; lift: over the base rate; visibility: see `grounding.visibility`.
-            calibration_error, and reliability: 10 bins with confidence, truth and pixels.
+            calibration_error; active_calibration_error: of activations above 0.5; reliability:
+            10 bins with confidence, truth and pixels.
             mIoU_loss, pACC_loss: points that are lost without it, negative where it does harm.
             resolved, caused: pixels that are right only with it, and only without it; pairs: of
             the resolved ones the most frequent, with the mean lead of the category over the other
             and the property's part of it.
+            annotated: if there are annotations, and some of this property, see `_annotated`.
     """
     space = statistics.label_space
     metrics = PropertyMetrics(statistics.histograms)
     pixels = int(statistics.labelled.sum())
     mean_iou, accuracy = 100 * statistics.mean_iou, 100 * statistics.pixel_accuracy
-    base = metrics.positives / pixels
+    base, occurs = metrics.positives / pixels, metrics.positives > 0
     trust = calibration(statistics.histograms)
+    active = trust.active_error[occurs & ~np.isnan(trust.active_error)]
     visible = visibility(metrics)
     properties = []
     for k, entry in enumerate(space.properties):
@@ -50,6 +65,7 @@ def grounding_data(statistics: GroundingStatistics) -> dict[str, Any]:
                 "lift": precision / base[k] if base[k] else float("nan"),
                 "visibility": visible[k],
                 "calibration_error": trust.error[k],
+                "active_calibration_error": trust.active_error[k],
                 "mIoU_loss": mean_iou[-1] - mean_iou[k],
                 "pACC_loss": accuracy[-1] - accuracy[k],
                 "resolved": sum(statistics.resolved[k].values()),
@@ -62,12 +78,50 @@ def grounding_data(statistics: GroundingStatistics) -> dict[str, Any]:
                 },
             }
         )
+    if annotated is not None:
+        for one, more in zip(properties, _annotated(annotated), strict=True):
+            one["annotated"] = more
     return {
         "pixels": pixels,
         "mIoU": mean_iou[-1],
         "pACC": accuracy[-1],
+        "mAP": metrics.results()["mAP"],
+        "calibration_error": trust.error[occurs].mean(),
+        "active_calibration_error": active.mean() if active.size else float("nan"),
         "properties": properties,
     }
+
+
+def _annotated(histograms: AnnotatedHistograms) -> list[dict[str, Any] | None]:
+    """By property; None where nothing is annotated.
+
+    pixels: that are annotated, with the property or without; base_rate: share of them with it.
+    average_precision, visibility, calibration_error, active_calibration_error: as elsewhere, by
+    annotation.
+    signature_base_rate, signature_average_precision: of the same pixels, by signature.
+    same_category_auroc, active_without, active_elsewhere: see `AnnotatedHistograms`.
+    """
+    by_annotation, by_signature = histograms.metrics, histograms.signature_metrics
+    visible, trust = visibility(by_annotation), calibration(histograms.histograms)
+    auroc = histograms.same_category_auroc
+    without, elsewhere = histograms.active_without, histograms.active_elsewhere
+    result: list[dict[str, Any] | None] = []
+    for k, pixels in enumerate(histograms.pixels):
+        one = {
+            "pixels": pixels,
+            "base_rate": by_annotation.positives[k] / max(pixels, 1),
+            "average_precision": by_annotation.average_precision[k],
+            "visibility": visible[k],
+            "calibration_error": trust.error[k],
+            "active_calibration_error": trust.active_error[k],
+            "signature_base_rate": by_signature.positives[k] / max(pixels, 1),
+            "signature_average_precision": by_signature.average_precision[k],
+            "same_category_auroc": auroc[k],
+            "active_without": without[k],
+            "active_elsewhere": elsewhere[k],
+        }
+        result.append(one if pixels else None)
+    return result
 
 
 def _pairs(statistics: GroundingStatistics, k: int, counts: Counter) -> list[dict[str, Any]]:
@@ -93,14 +147,17 @@ def grounding_markdown(data: dict[str, Any], title: str) -> str:
         f"# {title}",
         "",
         f"{data['pixels']:,} labelled cells of the low-resolution maps, mIoU {data['mIoU']:.1f} "
-        f"and pixel accuracy {data['pACC']:.1f} on them. The truth of a cell is the signature of "
-        "its category: a property that the network finds by knowing the category counts as seen, "
-        "too. Visibility is (AP - base rate) / (1 - base rate). Losses are points without the "
-        "property in any signature, negative where it does harm.",
+        f"and pixel accuracy {data['pACC']:.1f} on them; mean AP {data['mAP']:.1f} and mean "
+        f"calibration error {data['calibration_error']:.3f} of the properties that occur, "
+        f"{data['active_calibration_error']:.3f} of cells with an activation above 0.5. The "
+        "truth of a cell is the signature of its category: a property that the network finds by "
+        "knowing the category counts as seen, too. Visibility is (AP - base rate) / (1 - base "
+        "rate). Losses are points without the property in any signature, negative where it does "
+        "harm.",
         "",
         "| property | in categories | base rate % | AP % | lift | visibility | calibration error "
-        "| mIoU loss | pACC loss | resolved | caused | what it settles |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| of active cells | mIoU loss | pACC loss | resolved | caused | what it settles |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for one in _by_visibility(data["properties"]):
         pairs = "; ".join(
@@ -114,6 +171,7 @@ def grounding_markdown(data: dict[str, Any], title: str) -> str:
             _number(one["lift"], 1),
             _number(one["visibility"], 2),
             _number(one["calibration_error"], 3),
+            _number(one["active_calibration_error"], 3),
             f"{one['mIoU_loss']:+.2f}",
             f"{one['pACC_loss']:+.2f}",
             f"{one['resolved']:,}",
@@ -121,6 +179,46 @@ def grounding_markdown(data: dict[str, Any], title: str) -> str:
             pairs,
         )
         lines.append("| " + " | ".join(text.replace("|", "\\|") for text in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def annotated_markdown(data: dict[str, Any]) -> str:
+    """The comparison with annotations, of properties that have some; "" without any."""
+    known = [(one["name"], one["annotated"]) for one in data["properties"] if one.get("annotated")]
+    if not known:
+        return ""
+    lines = [
+        "",
+        "## Against annotations",
+        "",
+        "The network learns what categories have, not what a pixel shows. Annotations say of some "
+        "pixels whether the name of a property is true of them. Of two pixels of one category, one "
+        "with and one without it, AUROC is how often the first has the higher activation: at 50 % "
+        "the category is all that is known. The last two columns are shares of activations above "
+        "0.5: where the signature has the property and the pixel does not, and where the pixel has "
+        "it and the signature does not.",
+        "",
+        "| property | pixels | has it by signature % | AP % by signature | has it by annotation % "
+        "| AP % by annotation | visibility | calibration error | AUROC % in a category "
+        "| active without it % | active elsewhere % |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    known.sort(key=lambda item: -np.nan_to_num(item[1]["same_category_auroc"], nan=-1))
+    for name, one in known:
+        cells = (
+            name.replace("|", "\\|"),
+            f"{one['pixels']:,}",
+            f"{100 * one['signature_base_rate']:.2f}",
+            _number(100 * one["signature_average_precision"], 1),
+            f"{100 * one['base_rate']:.2f}",
+            _number(100 * one["average_precision"], 1),
+            _number(one["visibility"], 2),
+            _number(one["calibration_error"], 3),
+            _number(100 * one["same_category_auroc"], 1),
+            _number(100 * one["active_without"], 1),
+            _number(100 * one["active_elsewhere"], 1),
+        )
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ def read_cells(predictor: Predictor, name: str, number: int | None = None) -> It
         ProLabError: unknown data set, or a file of it that cannot be used.
     """
     space = predictor.model.property_space if predictor.model.supervision == "property" else None
-    for maps, mask in read_logits(predictor, name, number):
+    for _, maps, mask in read_logits(predictor, name, number):
         with torch.inference_mode():
             if space is not None:
                 maps = maps.map_values(space.unit_activations)
@@ -77,8 +78,8 @@ def read_cells(predictor: Predictor, name: str, number: int | None = None) -> It
 
 def read_logits(
     predictor: Predictor, name: str, number: int | None = None, part: tuple[int, int] = (0, 1)
-) -> Iterator[tuple[Maps, np.ndarray | None]]:
-    """The logits of every image, and (H, W) int64 ids of the data set, -1 without a label.
+) -> Iterator[tuple[dict[str, Any], Maps, np.ndarray | None]]:
+    """Every entry, its logits, and (H, W) int64 ids of the data set, -1 without a label.
 
     Args:
         name, number: as for `read_cells`.
@@ -98,4 +99,4 @@ def read_logits(
             mask = np.where(mask == label_ids.ignore_label, -1, mask.astype(np.int64))
         with torch.inference_mode():
             maps = predictor.model.predict_logits(predictor.prepare(image))
-        yield maps, mask
+        yield entry, maps, mask

@@ -1,5 +1,7 @@
 """Evaluation of property activations against the signatures of the labelled categories.
 
+Where a data set has annotations of properties, also against these.
+
 Shapes: K properties, N categories, h x w map size, H x W original size.
 """
 
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,9 @@ import torch
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
+from prolab_d2.data.property_annotations import annotation_reader
 from prolab_d2.errors import ProLabError
+from prolab_d2.evaluation.annotated_metrics import AnnotatedHistograms
 from prolab_d2.evaluation.ground_truth import GroundTruth
 from prolab_d2.evaluation.property_metrics import (
     NUM_BINS,
@@ -34,7 +39,9 @@ class PropertyEvaluator(DatasetEvaluator):
 
     Reads "properties" (K, h, w) of the model's output, activations in [0, 1] that cover the image;
     values outside are clipped. The truth of a pixel is the signature of its category, read from
-    the mask at the centre of every cell of the h x w grid.
+    the mask at the centre of every cell of the h x w grid. With annotations of the data set (see
+    `PropertyAnnotations`) there are also mIoU_annotated and mAP_annotated, over the properties that
+    some of its pixels have by annotation.
     """
 
     def __init__(
@@ -67,6 +74,7 @@ class PropertyEvaluator(DatasetEvaluator):
         self._dataset_name = dataset_name
         self._label_space = label_space
         self._signatures = torch.tensor(label_space.signatures, dtype=torch.bool)
+        self._read_annotations = annotation_reader(dataset_name)
         self._distributed = distributed
         self._output_dir = output_dir
         self._logger = logging.getLogger(__name__)
@@ -74,6 +82,7 @@ class PropertyEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         self._histograms = np.zeros((self._label_space.num_properties, 2, NUM_BINS), dtype=np.int64)
+        self._annotated = AnnotatedHistograms.empty(self._label_space.signatures)
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
         """
@@ -92,18 +101,28 @@ class PropertyEvaluator(DatasetEvaluator):
                 labels[valid] - self._first,
                 self._signatures.to(activations.device),
             )
+            if self._read_annotations is not None:
+                self._annotated.add(
+                    activations,
+                    (labels - self._first).masked_fill(~valid, -1),
+                    self._read_annotations(record, self._label_space),
+                )
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
         """{"properties": mIoU and mAP in percent, over the properties that occur}."""
-        histograms = self._histograms
+        histograms, annotated = self._histograms, self._annotated
         if self._distributed:
             histograms = sum_over_processes(histograms)
+            annotated = replace(annotated, counts=sum_over_processes(annotated.counts))
             if not comm.is_main_process():
                 return None
         metrics = PropertyMetrics(histograms)
         results = metrics.results()
+        if self._read_annotations is not None:
+            for name, value in annotated.metrics.results().items():
+                results[f"{name}_annotated"] = value
         if self._output_dir:
-            self._write(metrics, results)
+            self._write(metrics, annotated, results)
         self._logger.info(
             "%s, %d of %d properties occur: mIoU %.2f, mAP %.2f",
             self._dataset_name,
@@ -114,7 +133,9 @@ class PropertyEvaluator(DatasetEvaluator):
         )
         return OrderedDict(properties=results)
 
-    def _write(self, metrics: PropertyMetrics, results: dict[str, float]) -> None:
+    def _write(
+        self, metrics: PropertyMetrics, annotated: AnnotatedHistograms, results: dict[str, float]
+    ) -> None:
         iou = metrics.iou()
         properties = [
             {
@@ -125,6 +146,16 @@ class PropertyEvaluator(DatasetEvaluator):
             }
             for k, item in enumerate(self._label_space.properties)
         ]
+        if self._read_annotations is not None:
+            by_annotation = annotated.metrics
+            iou = by_annotation.iou()
+            for k, entry in enumerate(properties):
+                entry["annotated"] = {
+                    "iou": iou[k],
+                    "average_precision": by_annotation.average_precision[k],
+                    "pixels": annotated.pixels[k],
+                    "pixels_with": by_annotation.positives[k],
+                }
         content = {
             "data_set": self._dataset_name,
             "pixels": int(metrics.histograms[0].sum()),

@@ -39,19 +39,36 @@ def plot_grounding(data: dict[str, Any], path: Path, title: str) -> None:
     places = np.arange(len(rows))
     base = [100 * one["base_rate"] for one in rows]
     found = [100 * one["average_precision"] for one in rows]
-    precision.barh(places, found, color=_rgb(SUPPORTS), height=0.7, label="average precision")
+    precision.barh(
+        places, found, color=_rgb(SUPPORTS), height=0.7, label="average precision by signature"
+    )
     precision.scatter(
         base, places, marker="D", s=22, color=_rgb(UNEXPECTED), edgecolor="black",
         linewidth=0.5, zorder=3, label="base rate (chance)",
     )  # fmt: skip
+    annotated = [
+        (place, 100 * one["annotated"]["average_precision"])
+        for place, one in zip(places, rows, strict=True)
+        if one.get("annotated")
+    ]
+    if annotated:
+        at, values = zip(*annotated, strict=True)
+        precision.scatter(
+            values, at, marker="X", s=30, color=_rgb(NEUTRAL), edgecolor="black",
+            linewidth=0.6, zorder=3, label="average precision by annotation",
+        )  # fmt: skip
     precision.set_xlabel("average precision, %")
     precision.set_xlim(0, 100)
     names = [textwrap.shorten(one["name"], 52, placeholder=" ...") for one in rows]
     precision.set_yticks(places, names, fontsize=8)
     precision.invert_yaxis()
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     error.barh(places, [one["calibration_error"] for one in rows], color=_rgb(MUTED), height=0.7)
-    error.set_xlabel("calibration error")
+    error.scatter(
+        [one["active_calibration_error"] for one in rows], places, marker="o", s=22,
+        color=_rgb(SUPPORTS), edgecolor="black", linewidth=0.5, zorder=3,
+    )  # fmt: skip
+    error.set_xlabel("calibration error (circle: of active cells)")
     losses = np.array([one["mIoU_loss"] for one in rows])
     colors = [_rgb(SUPPORTS) if value >= 0 else _rgb(UNEXPECTED) for value in losses]
     loss.barh(places, losses, color=colors, edgecolor="black", linewidth=0.4, height=0.7)

@@ -12,8 +12,10 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
+from prolab_d2 import LabelSpace
 from prolab_d2.data.datasets import read_categories
-from prolab_d2.data.datasets.scenes import register_scenes
+from prolab_d2.data.datasets.scenes import register_scenes, scene_annotations
+from prolab_d2.data.property_annotations import annotation_reader
 from prolab_d2.errors import ProLabError
 from prolab_d2.scenes import CATEGORIES, CATEGORY_COLOURS, draw_scene, write
 from prolab_d2.scenes.write import missing_scenes, read_properties, write_scene, write_scenes
@@ -150,6 +152,35 @@ def test_registered_splits_are_drawn_on_first_use(
     assert tuple(metadata.stuff_classes) == CATEGORIES
     assert metadata.ignore_label == 255 and metadata.evaluator_type == "sem_seg"
     assert len(DatasetCatalog.get("scenes_sem_seg_val")) == 1
+
+
+def test_what_was_drawn_is_read_as_annotations_of_properties(drawn: Path) -> None:
+    space = LabelSpace.load("scenes")
+    read = annotation_reader("scenes_sem_seg_train")
+    entry = {"file_name": str(drawn / "images/train/00001.png")}
+    found = read(entry, space)
+    scene = draw_scene(1, "train")
+    assert (found.regions == scene.instances).all()
+    assert (found.truth[0] == -1).all()  # pixels without a label
+    names = [item.name for item in space.properties]
+    boards, leaves = (
+        names.index("vertical boards with gaps between them"),
+        names.index("crown of green leaves"),
+    )
+    for number, thing in scene.attributes.items():
+        assert found.truth[number, boards] == (thing["material"] == "wood")
+        if thing["category"] != "hedge":
+            green_tree = thing["category"] == "tree" and thing["colour"] == "green"
+            assert found.truth[number, leaves] == green_tree
+    assert (found.truth[:, names.index("long strip along the side of the street")] == -1).all()
+    assert annotation_reader("camvid_sem_seg_val") is None
+
+
+def test_a_scene_without_its_properties_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "images/val").mkdir(parents=True)
+    entry = {"file_name": str(tmp_path / "images/val/00000.png")}
+    with pytest.raises(ProLabError, match=r"no properties of the scene .*00000\.png .*delete"):
+        scene_annotations(entry, LabelSpace.load("scenes"))
 
 
 def test_a_scene_is_written_whole(tmp_path: Path) -> None:

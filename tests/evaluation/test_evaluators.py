@@ -20,6 +20,7 @@ from detectron2.utils import comm
 from PIL import Image
 
 from prolab_d2 import LabelSpace
+from prolab_d2.data.property_annotations import PropertyAnnotations
 from prolab_d2.errors import ProLabError
 from prolab_d2.evaluation import PropertyEvaluator, SemSegEvaluator
 from prolab_d2.evaluation.reporting import sum_over_processes
@@ -240,6 +241,38 @@ class TestPropertyEvaluator:
         assert blue["iou"] == 0.5 and blue["pixels"] == 1 and blue["name"] == "blue"
         assert wheels["iou"] is None and wheels["average_precision"] is None
         assert content["pixels"] == 3
+
+    def test_annotations_are_evaluated_beside_the_signatures(self, register, label_space, tmp_path):
+        mask = np.zeros((8, 8), dtype=np.uint8)
+        mask[4:] = 1
+        mask[:4, :4] = 255
+        regions = np.where(mask == 0, 2, 0)
+        regions[4:, 4:] = 1
+        # Only one of the two cells of road is far away, which no signature can say; of the other
+        # one, region 0, nobody knows whether it is blue.
+        truth = np.array([[-1, 0, -1], [0, 1, -1], [1, 1, -1]], dtype=np.int8)
+        seen = []
+
+        def read(record, space):
+            seen.append((record["file_name"], space))
+            return PropertyAnnotations(regions, truth)
+
+        records = register([mask], ("sky", "road", "car"), property_annotations=read)
+        activations = torch.tensor(
+            [[[0.9, 0.8], [0.7, 0.1]], [[0.1, 0.9], [0.95, 0.9]], [[0.9, 0.1], [0.1, 0.1]]]
+        )
+        evaluator = PropertyEvaluator(NAME, label_space, output_dir=str(tmp_path / "out"))
+        results = evaluate(evaluator, records, [{"properties": activations}])["properties"]
+        assert seen == [(records[0]["file_name"], label_space)]
+        assert results["mIoU"] == pytest.approx(100 * (0.5 + 1) / 2)
+        # Blue: the cells of regions 2 and 1, both right. Far away: 2 of 3, the wrong one first.
+        assert results["mIoU_annotated"] == pytest.approx(100 * (1 + 2 / 3) / 2)
+        assert results["mAP_annotated"] == pytest.approx(100 * (1 + 2 / 3) / 2)
+        content = json.loads((tmp_path / "out" / "property_metrics.json").read_text())
+        blue, far, wheels = (entry["annotated"] for entry in content["properties"])
+        assert (blue["pixels"], blue["pixels_with"]) == (2, 1)
+        assert (far["pixels"], far["pixels_with"]) == (3, 2)
+        assert wheels["pixels"] == 0 and wheels["average_precision"] is None
 
     def test_label_space_of_another_data_set_is_refused(self, register, label_space):
         register([np.zeros((8, 8), dtype=np.uint8)], ("sky", "road"))

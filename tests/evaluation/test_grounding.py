@@ -48,6 +48,34 @@ def test_calibration_is_zero_where_activations_are_true_as_often_as_they_say() -
     assert np.isnan(always.truth[0, :9]).all()
 
 
+def test_calibration_of_a_case_computed_by_hand() -> None:
+    # Activations at the centres of their bins; label 1 has the property.
+    given = [(0.0495, 0)] * 6 + [(0.2495, 1), (0.2095, 0)] + [(0.9495, 1)] * 3 + [(0.9095, 0)]
+    activations, labels = (torch.tensor(column) for column in zip(*given, strict=True))
+    found = calibration(
+        property_histograms(activations[None], labels, torch.tensor([[False], [True]]))
+    )
+    assert found.pixels[0].tolist() == [6, 0, 2, 0, 0, 0, 0, 0, 0, 4]
+    assert found.confidence[0, [0, 2, 9]] == pytest.approx([0.0495, 0.2295, 0.9395])
+    assert found.truth[0, [0, 2, 9]] == pytest.approx([0, 0.5, 0.75])
+    assert found.error[0] == pytest.approx((6 * 0.0495 + 2 * 0.2705 + 4 * 0.1895) / 12)
+    assert found.active_error[0] == pytest.approx(0.1895)
+
+
+def test_a_rare_property_that_is_never_found_has_a_small_error_and_one_found_wrongly_a_large() -> (
+    None
+):
+    labels = torch.zeros(1000, dtype=torch.int64)
+    labels[:10] = 1
+    activations = torch.full((2, 1000), 0.0005)
+    activations[1, 10:20] = 0.9995  # active in the wrong places
+    table = torch.tensor([[False, False], [True, True]])
+    found = calibration(property_histograms(activations, labels, table))
+    assert found.error == pytest.approx([0.0095, 0.01945], abs=1e-4)
+    assert np.isnan(found.active_error[0])
+    assert found.active_error[1] == pytest.approx(0.9995)
+
+
 def test_visibility_is_one_for_what_is_seen_and_zero_for_noise() -> None:
     pixels = noisy(0, 20_000)
     histograms = property_histograms(

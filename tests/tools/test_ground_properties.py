@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 from PIL import Image
 
 from prolab_d2 import LabelSpace, Predictor
 from prolab_d2.data import register_folder
+from prolab_d2.data.property_annotations import PropertyAnnotations
+from prolab_d2.files import sha256_of
 from prolab_d2.label_space.property_weights import read_property_weights
 from tests.conftest import TINY_NAMES, save_tiny_checkpoint
 from tools.ground_properties import main
@@ -35,6 +39,7 @@ def test_report_plots_and_weights(
         owners = np.flatnonzero(tiny_label_space.signatures[:, k])
         assert one["base_rate"] == pytest.approx(np.isin(cells, owners).sum() / data["pixels"])
         assert sum(one["reliability"]["pixels"]) == data["pixels"]
+        assert "annotated" not in one
     text = (output / "grounding.md").read_text()
     assert all(f"| {name} |" in text for name in (*TINY_NAMES, "equal", "fitted"))
     for name in ("grounding", "reliability"):
@@ -57,6 +62,59 @@ def test_report_plots_and_weights(
     iou = (confusion.diagonal() / union)[confusion.sum(1) > 0]
     assert methods["visibility"]["mIoU"] == pytest.approx(100 * iou.mean())
     assert f"held part {methods['equal']['mIoU_held']:.2f}" in capsys.readouterr().out
+
+
+def test_annotated_properties_are_reported_beside_the_signatures(
+    tiny_checkpoint: Path,
+    tiny_dataset_folder: Path,
+    tiny_label_space: LabelSpace,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    name = register_folder(tiny_dataset_folder)["val"]
+    files = sorted((tiny_dataset_folder / "annotations/val").iterdir())
+
+    def read(entry: dict[str, Any], space: LabelSpace) -> PropertyAnnotations:
+        """The signatures, but for property 1: only the left half of the image has it."""
+        mask = np.asarray(Image.open(entry["sem_seg_file_name"])).astype(np.int64)
+        regions = np.where(mask == 255, 10, mask)
+        regions[:, :40] += 5 * (regions[:, :40] < 5)
+        truth = np.full((11, 12), -1, dtype=np.int8)
+        truth[:10] = np.tile(space.signatures, (2, 1))
+        truth[:5, 1] = 0
+        truth[:, 2:] = np.where(np.arange(12) == 6, -1, truth)[:, 2:]
+        return PropertyAnnotations(regions, truth)
+
+    MetadataCatalog.get(name).property_annotations = read
+    output, record = tmp_path / "out", tmp_path / "logs/record.json"
+    arguments = [str(tiny_checkpoint), "--dataset", name, "--output", str(output)]
+    assert main([*arguments, "--record", str(record)]) == 0
+    data = json.loads((output / "grounding.json").read_text())
+    found = [one["annotated"] for one in data["properties"]]
+    assert found[6] is None
+    cells = np.stack([np.asarray(Image.open(file))[2::4, 2::4] for file in files])
+    labelled = cells != 255
+    left = np.broadcast_to(np.arange(20) < 10, cells.shape)
+    owners = np.isin(cells, np.flatnonzero(tiny_label_space.signatures[:, 1]))
+    assert found[1]["pixels"] == data["pixels"] == labelled.sum()
+    assert found[1]["base_rate"] == pytest.approx((owners & left).sum() / labelled.sum())
+    assert found[1]["signature_base_rate"] == pytest.approx(owners.sum() / labelled.sum())
+    assert 0.2 < found[1]["same_category_auroc"] < 0.8
+    # Where the annotations are the signatures, so are the numbers.
+    for k in (0, 2, 3):
+        for entry in ("average_precision", "base_rate", "calibration_error", "visibility"):
+            assert found[k][entry] == pytest.approx(data["properties"][k][entry])
+        assert found[k]["signature_average_precision"] == found[k]["average_precision"]
+        assert found[k]["same_category_auroc"] is None and found[k]["active_without"] is None
+    table = (output / "grounding.md").read_text().split("## Against annotations")[1]
+    assert f"| {TINY_NAMES[1]} | {labelled.sum()} |" in table and TINY_NAMES[6] not in table
+    assert "11 properties are annotated" in capsys.readouterr().out
+    # The record has the numbers and where they come from, without the curves.
+    short = json.loads(record.read_text())
+    assert short["command"].startswith("tools/ground_properties.py ")
+    assert short["checkpoint_sha256"] == sha256_of(tiny_checkpoint)
+    assert short["properties"][1]["annotated"]["base_rate"] == round(found[1]["base_rate"], 5)
+    assert "reliability" not in short["properties"][1]
 
 
 def test_what_cannot_be_done_is_one_sentence(
