@@ -86,7 +86,8 @@ def extend(
     distance = 1 - (unit_rows(embeddings) * unit_rows(space.bank)[assigned]).sum(1)
     limit = far_distance(space) if max_distance is None else max_distance
     used = known | (distance <= limit)
-    for number, name in enumerate(new):
+    names = tuple(new)
+    for number, name in enumerate(names):
         own = np.flatnonzero(owner == number)
         if used[own].any():
             continue
@@ -101,7 +102,10 @@ def extend(
         used[own] = True
 
     def by_category(rows: np.ndarray, values: Sequence[Any]) -> dict[str, list[Any]]:
-        return {name: [values[i] for i in rows if owner[i] == n] for n, name in enumerate(new)}
+        result: dict[str, list[Any]] = {name: [] for name in new}
+        for i in rows:
+            result[names[owner[i]]].append(values[i])
+        return result
 
     rounded = [round(float(value), 4) for value in distance]
     kept = np.flatnonzero(used)
@@ -112,7 +116,7 @@ def extend(
         "distances": by_category(kept, rounded),
         "left_out": [
             {
-                "category": tuple(new)[owner[i]],
+                "category": names[owner[i]],
                 "sentence": sentences[i],
                 "property": space.properties[assigned[i]].name,
                 "distance": rounded[i],

@@ -17,8 +17,13 @@ from PIL import Image
 from projects.ProLab.train_net import main
 from prolab_d2 import LabelSpace
 from prolab_d2.checkpoint import read_checkpoint
+from prolab_d2.data import register_all
 from prolab_d2.label_space import build_label_space
+from tests.conftest import save_tiny_checkpoint
 from tests.label_space.conftest import WordEncoder
+from tests.tools.downloads import shrink, write_tar
+from tests.tools.test_prepare_pascal_context import label_maps, voc_2010
+from tools.prepare_datasets import pascal_context_459
 
 SENTENCES = {
     "sky": ("blue and far away", "wide and even without edges"),
@@ -39,23 +44,27 @@ def everything(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(tiny_cfg: CfgNode, tiny_dataset_folder: Path, tmp_path: Path) -> Iterator[Run]:
-    """train_net.py without the categories of HELD_OUT, and with more arguments."""
+def train_net() -> Iterator[Run]:
+    """train_net.py, whose loggers go when the test ends."""
     from detectron2.utils import logger
 
+    names = ("detectron2", "fvcore", "prolab_d2")
+    handlers = {name: list(logging.getLogger(name).handlers) for name in names}
+    logger.setup_logger.cache_clear()
+    yield lambda *arguments: main([*map(str, arguments)])
+    for name, before in handlers.items():
+        logging.getLogger(name).handlers[:] = before
+
+
+@pytest.fixture
+def run(train_net: Run, tiny_cfg: CfgNode, tiny_dataset_folder: Path, tmp_path: Path) -> Run:
+    """train_net.py without the categories of HELD_OUT, and with more arguments."""
     seen = {name: lines for name, lines in SENTENCES.items() if name not in HELD_OUT}
     build_label_space(seen, WordEncoder(), 5).save(tmp_path / "seen")
     tiny_cfg.MODEL.PROLAB.LABEL_SPACE = str(tmp_path / "seen")
     config = tmp_path / "tiny.yaml"
     config.write_text(tiny_cfg.dump())
-    names = ("detectron2", "fvcore", "prolab_d2")
-    handlers = {name: list(logging.getLogger(name).handlers) for name in names}
-    logger.setup_logger.cache_clear()
-    yield lambda *more: main(
-        ["--config-file", str(config), "--dataset", str(tiny_dataset_folder), *map(str, more)]
-    )
-    for name, before in handlers.items():
-        logging.getLogger(name).handlers[:] = before
+    return lambda *more: train_net("--config-file", config, "--dataset", tiny_dataset_folder, *more)
 
 
 def held_out() -> tuple[str, str]:
@@ -223,3 +232,57 @@ def test_a_run_with_held_out_categories_can_be_repeated_from_its_own_config(
     assert main(["--config-file", str(written), "OUTPUT_DIR", str(tmp_path / "again")]) == 0
     again = yaml.unsafe_load((tmp_path / "again/config.yaml").read_text())["DATASETS"]["TRAIN"]
     assert again == names
+
+
+def miniature_of_459(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shrink(monkeypatch, pascal_context_459, 2, "SPLITS_459")
+    labels = np.repeat(np.arange(460, dtype=np.uint16).reshape(20, 23), 4, 0)
+    write_tar(folder / "VOCtrainval_03-May-2010.tar", voc_2010(labels.shape))
+    write_tar(folder / "trainval.tar.gz", label_maps(labels), "w:gz")
+    assert pascal_context_459.main(["--splits", "val"]) == 0
+
+
+VOC_IN_459 = {
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dog",
+    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "miniature", "number", "seen"),
+    [("pascal_context_459", miniature_of_459, 459, VOC_IN_459)],
+)
+def test_a_network_of_20_categories_on_a_vocabulary_of_hundreds(
+    train_net: Run,
+    tiny_cfg: CfgNode,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    miniature: Callable[[Path, pytest.MonkeyPatch], None],
+    number: int,
+    seen: set[str],
+) -> None:
+    """Names and order of the label space are those of the prepared data set, or this is refused.
+
+    No encoder is loaded: both label spaces hold the embeddings of their sentences.
+    """
+    register_all()
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    miniature(tmp_path, monkeypatch)
+    tiny_cfg.MODEL.PROLAB.LABEL_SPACE = "pascal_voc"
+    tiny_cfg.MODEL.WEIGHTS = str(save_tiny_checkpoint(tiny_cfg, tmp_path))
+    (tmp_path / "voc.yaml").write_text(tiny_cfg.dump())
+    test = (
+        "--config-file", tmp_path / "voc.yaml", "--eval-only",
+        "MODEL.PROLAB.TEST_LABEL_SPACE", name, "DATASETS.TEST", f"('{name}_sem_seg_val',)",
+    )  # fmt: skip
+    assert train_net(*test) == 0
+    found = results(tmp_path / "output")
+    categories = found["categories"]
+    assert len(categories) == number
+    assert tuple(entry["name"] for entry in categories) == LabelSpace.load(name).categories
+    assert {entry["name"] for entry in categories if entry["seen"]} == seen
+    for way in ("swap", "extend"):
+        ious = [entry[f"iou_{way}"] for entry in categories]
+        assert None not in ious and max(ious) > 0
+        assert found["percent"][way]["mIoU"] == pytest.approx(sum(ious) / number)
