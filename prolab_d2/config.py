@@ -64,8 +64,13 @@ def _add_model(cfg: CfgNode) -> None:
     prolab.TEST_LABEL_SPACE = ""
     # How its categories are answered, each way by itself: "swap" (its own bank and signatures, as
     # the published code does), "extend" (signatures in the trained properties), "nearest" (the
-    # trained category with the nearest sentences). [] for all that the model allows.
+    # trained category with the nearest sentences), "conse" (trained categories' sentences mixed by
+    # their probabilities, with "category" supervision). [] for those that need no baseline.
     prolab.TEST_WAYS = []
+    # Above 0: test "swap", "extend" and "conse" again with calibrated stacking: categories that
+    # were not trained get offsets to their scores, which may cost the trained ones so many points
+    # of mIoU on images of DATASETS.TRAIN. That has to be what was trained on; 1.0 is usual.
+    prolab.TEST_STACKING = 0.0
 
     # timm model that serves as backbone with MODEL.BACKBONE.NAME "build_timm_backbone".
     timm = cfg.MODEL.TIMM = CfgNode()

@@ -69,6 +69,8 @@ class Predictor:
         """
         self.model = model.eval()
         self.label_space = model.label_space
+        # The trained category that each of the label space is, None for a new one.
+        self.trained_as: tuple[str | None, ...] = self.label_space.categories
         if colors is not None and model.background_threshold > 0:
             colors = [(0, 0, 0), *colors]
         self.metadata = _metadata(cfg, model.categories, colors)
@@ -198,13 +200,33 @@ class Predictor:
         if None in trained_as and (encoder is None or isinstance(encoder, str)):
             encoder = encoder_of(space, name=encoder)
         vocabulary = in_trained_properties(space, asked, encoder)
+        trained = dict(zip(space.categories, self.trained_as, strict=True))
         result = copy.copy(self)
         result.model = self.model.with_label_space(vocabulary.label_space)
         result.label_space = vocabulary.label_space
+        result.trained_as = tuple(known and trained[known] for known in vocabulary.trained_as)
         result._property_space = result.model.property_space if self._property_space else None
         result.metadata = label_metadata(
             result.model.categories, self._colors_of(vocabulary, len(result.model.categories))
         )
+        return result
+
+    def with_category_offsets(self, offsets: np.ndarray | None) -> Predictor:
+        """A predictor of the same network that adds something to the scores of its categories.
+
+        New categories hardly ever win against trained ones; offsets that give them a chance come
+        from `evaluation.stacking`:
+
+            found = choose_stacking(predictor, predictor.trained_as, ["camvid_sem_seg_train"])
+            offsets = found.for_categories(predictor.label_space.categories)
+            predictor = predictor.with_category_offsets(offsets)
+
+        Args:
+            offsets: (N,), as `LabelSpace.with_category_offsets` takes them; None for none.
+        """
+        result = copy.copy(self)
+        result.model = self.model.with_category_offsets(offsets)
+        result.label_space = result.model.label_space
         return result
 
     def _colors_of(self, vocabulary: Vocabulary, number: int) -> list[tuple[int, int, int]]:

@@ -3,9 +3,11 @@
 
 The label space is built anew from the sentences of the seen categories. A network is trained on
 it with the pixels of the held-out categories unlabelled, and meets them for the first time in the
-test, where their sentences give them signatures in the trained properties. Two baselines: a
+test, where their sentences give them signatures in the trained properties. Baselines: a
 text-embedding classifier without properties, and a one-hot network whose answer for a held-out
-category is the seen category with the nearest sentences.
+category is the seen category with the nearest sentences, or that mixes the sentences of the seen
+ones by their probabilities. All but the nearest are tested without and with calibrated stacking
+(prolab_d2/evaluation/stacking.py), which weighs held-out categories against seen ones.
 
 Every training is a call of train_net.py in a folder of its own. Finished ones are not repeated and
 an interrupted one goes on, so the command can be stopped and given again.
@@ -43,6 +45,7 @@ from prolab_d2.engine import load_config
 from prolab_d2.errors import ProLabError, exit_cleanly
 from prolab_d2.evaluation.open_vocabulary import results_table
 from prolab_d2.evaluation.reporting import write_json
+from prolab_d2.evaluation.stacking import COST
 from prolab_d2.files import check_writable
 from prolab_d2.label_space.held_out import (
     LEAST_SHARED,
@@ -53,15 +56,20 @@ from prolab_d2.label_space.held_out import (
 )
 from prolab_d2.label_space.vocabulary import encoder_of
 
-# Supervision of the training -> (way of the test, columns of the table and their keys).
+# Supervision of the training -> ways of the test, and names of columns by key of the results.
 METHODS = {
-    "property": ("extend", {"properties": "extend"}),
-    "text": ("swap", {"text embeddings": "swap"}),
+    "property": (("extend",), {"extend": "properties"}),
+    "text": (("swap",), {"swap": "text embeddings"}),
     "category": (
-        "nearest",
-        {"nearest category": "nearest", "nearest category, oracle": "nearest_oracle"},
+        ("nearest", "conse"),
+        {
+            "nearest": "nearest category",
+            "nearest_oracle": "nearest category, oracle",
+            "conse": "mixed categories",
+        },
     ),
 }
+STACKED = "_stacked"
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,13 @@ def parser() -> argparse.ArgumentParser:
         "--datasets", nargs="+", metavar="NAME", help="to test on (default: those of the config)"
     )
     result.add_argument("--supervisions", nargs="+", choices=list(METHODS), default=list(METHODS))
+    result.add_argument(
+        "--cost",
+        type=float,
+        default=COST,
+        help="points of mIoU on training images that the held-out categories may cost the seen "
+        "ones with calibrated stacking; 0 for none (default: %(default)s)",
+    )
     result.add_argument("--seed", type=int, default=0)
     result.add_argument("--jobs", type=int, default=1, help="trainings side by side")
     result.add_argument("--threads", type=int, help="of a training (default: cores / jobs)")
@@ -176,9 +191,14 @@ def common_arguments(protocol: Protocol, supervision: str, output: Path) -> list
 
 
 def train_and_test(
-    protocol: Protocol, supervision: str, output: Path, datasets: Sequence[str], threads: int
+    protocol: Protocol,
+    supervision: str,
+    output: Path,
+    datasets: Sequence[str],
+    threads: int,
+    cost: float,
 ) -> dict[str, Any]:
-    """The record of one training and its tests; from its file if they have been done."""
+    """The record of one training and its tests; from its file if these have been done."""
     folder = output / supervision
     record_file = folder / "record.json"
     record = json.loads(record_file.read_text()) if record_file.is_file() else {}
@@ -203,18 +223,18 @@ def train_and_test(
             "tests": {},
         }
         write_json(record_file, record)
-    way = METHODS[supervision][0]
+    ways = list(METHODS[supervision][0])
     for dataset in datasets:
-        if dataset in record["tests"]:
-            continue
-        print(f"{supervision}: test on {dataset}", flush=True)
         test = [
             *command[:3], "--eval-only", *command[3:],
             "MODEL.WEIGHTS", str(folder / "model_best.pth"),
             "MODEL.PROLAB.TEST_LABEL_SPACE", protocol.label_space,
-            "MODEL.PROLAB.TEST_WAYS", f"['{way}']", "DATASETS.TEST", f"('{dataset}',)",
-            "OUTPUT_DIR", str(folder / "test"),
+            "MODEL.PROLAB.TEST_WAYS", str(ways), "MODEL.PROLAB.TEST_STACKING", str(cost),
+            "DATASETS.TEST", f"('{dataset}',)", "OUTPUT_DIR", str(folder / "test"),
         ]  # fmt: skip
+        if record["tests"].get(dataset, {}).get("command") == shlex.join(test):
+            continue
+        print(f"{supervision}: test on {dataset}", flush=True)
         call(test, folder / "console.log", threads)
         results = folder / "test/inference" / dataset / "open_vocabulary.json"
         record["tests"][dataset] = {
@@ -232,9 +252,11 @@ def result_tables(record: dict[str, Any]) -> str:
         columns = {}
         for supervision, run in record["runs"].items():
             entries = run["tests"][dataset]["categories"]
-            for column, key in METHODS[supervision][1].items():
-                values = [entry[f"iou_{key}"] for entry in entries]
-                columns[column] = np.array([np.nan if x is None else x for x in values])
+            for key, column in METHODS[supervision][1].items():
+                for tested, name in ((key, column), (key + STACKED, f"{column}, stacked")):
+                    values = [entry.get(f"iou_{tested}", ()) for entry in entries]
+                    if () not in values:
+                        columns[name] = np.array([np.nan if x is None else x for x in values])
         names = [entry["name"] for entry in entries]
         seen = [entry["seen"] for entry in entries]
         parts.append(f"{dataset}\n{results_table(names, seen, columns)}")
@@ -272,7 +294,7 @@ def run_protocol(args: argparse.Namespace, space_name: str, datasets: list[str])
         runs = list(
             pool.map(
                 lambda supervision: train_and_test(
-                    protocol, supervision, args.output, datasets, threads
+                    protocol, supervision, args.output, datasets, threads, args.cost
                 ),
                 args.supervisions,
             )
@@ -300,6 +322,8 @@ def main(argv: list[str] | None = None) -> None:
             "--held-out, --output and --record are needed for the protocol: name categories "
             "(--candidates lists them), a folder for the trainings and a file for the results"
         )
+    if not args.cost >= 0:
+        raise ProLabError(f"--cost {args.cost}: give points of mIoU, such as 1, or 0 for none")
     datasets = args.datasets or default_datasets(cfg)
     check_writable(args.output)
     check_writable(args.record.parent)

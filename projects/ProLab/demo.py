@@ -32,9 +32,11 @@ import numpy as np
 from PIL import Image
 
 from prolab_d2.canvas import save_picture
+from prolab_d2.data import register_folder
 from prolab_d2.data.datasets.folder import IMAGE_SUFFIXES
 from prolab_d2.engine import load_config
 from prolab_d2.errors import ProLabError, exit_cleanly
+from prolab_d2.evaluation.stacking import choose_stacking
 from prolab_d2.files import atomic_path, check_writable
 from prolab_d2.label_space.descriptions import Descriptions
 from prolab_d2.label_space.growing import describe_extension
@@ -118,6 +120,13 @@ def parser() -> argparse.ArgumentParser:
         "--only-vocabulary",
         action="store_true",
         help="segment into the categories of --vocabulary alone; trained ones may be among them",
+    )
+    result.add_argument(
+        "--stacking",
+        metavar="DATASET",
+        help="give new categories a chance against the trained ones by offsets to their scores, "
+        "chosen on 100 images that the network was trained on: name their data set, such as "
+        "scenes_sem_seg_train, or its folder, whose split train is taken",
     )
     result.add_argument(
         "--encoder",
@@ -379,7 +388,27 @@ def with_vocabulary(predictor: Predictor, new: Descriptions, args: argparse.Name
     grown = result.label_space.provenance.get("extensions", ())
     if len(grown) > len(predictor.label_space.provenance.get("extensions", ())):
         print(describe_extension(result.label_space))
+    if args.stacking is not None:
+        result = stacked(result, args.stacking)
     return result
+
+
+def stacked(predictor: Predictor, data_set: str) -> Predictor:
+    """The predictor with offsets for its new categories; prints them.
+
+    Raises:
+        ProLabError: no such data set, or it says nothing about these categories.
+    """
+    if os.path.isdir(data_set):
+        splits = register_folder(data_set)
+        if "train" not in splits:
+            raise ProLabError(
+                f"{data_set} has no folder images/train: give the data set of the training"
+            )
+        data_set = splits["train"]
+    found = choose_stacking(predictor, predictor.trained_as, [data_set])
+    print(found.describe())
+    return predictor.with_category_offsets(found.for_categories(predictor.label_space.categories))
 
 
 @exit_cleanly
@@ -393,8 +422,10 @@ def main(argv: list[str] | None = None) -> None:
         )
     if args.against is not None and args.explain is None:
         raise ProLabError("--against needs a place: add --explain X,Y")
-    if args.vocabulary is None and (args.only_vocabulary or args.encoder):
-        raise ProLabError("--only-vocabulary and --encoder need categories: add --vocabulary TEXT")
+    if args.vocabulary is None and (args.only_vocabulary or args.encoder or args.stacking):
+        raise ProLabError(
+            "--only-vocabulary, --encoder and --stacking need categories: add --vocabulary TEXT"
+        )
     vocabulary = None if args.vocabulary is None else parse_vocabulary(args.vocabulary)
     if args.output is None and args.report is None:
         check_display()

@@ -6,7 +6,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -38,6 +38,9 @@ from prolab_d2.label_space.vocabulary import (
 from prolab_d2.modeling import PropertySegmentor
 from prolab_d2.modeling.backbones.weights import forget_weights
 
+if TYPE_CHECKING:
+    from prolab_d2.evaluation.stacking import Stacking
+
 __all__ = ["evaluate_open_vocabulary"]
 
 logger = logging.getLogger(__name__)
@@ -46,7 +49,7 @@ logger = logging.getLogger(__name__)
 _POSSIBLE_WAYS = {
     "property": ("swap", "extend", "nearest"),
     "text": ("swap", "nearest"),
-    "category": ("nearest",),
+    "category": ("nearest", "conse"),
 }
 _NUM_DEFAULT = {"property": 2, "text": 1, "category": 1}
 
@@ -58,7 +61,8 @@ def evaluate_open_vocabulary(cfg: CfgNode, test: Test) -> OrderedDict[str, Any]:
     """Evaluates MODEL.WEIGHTS on DATASETS.TEST, whose categories are MODEL.PROLAB.TEST_LABEL_SPACE.
 
     Network and trained label space are those of the checkpoint. Writes for every data set
-    inference/<data set>/open_vocabulary.json, and logs a table.
+    inference/<data set>/open_vocabulary.json, and logs a table. With MODEL.PROLAB.TEST_STACKING
+    there are results "<way>_stacked", too, but for "nearest", whose answers have no scores.
 
     Returns:
         {"<way>/sem_seg": {mIoU, ..., mIoU_seen, mIoU_unseen, mIoU_harmonic}} for every way, by data
@@ -78,26 +82,31 @@ def evaluate_open_vocabulary(cfg: CfgNode, test: Test) -> OrderedDict[str, Any]:
     trained = model.label_space  # with MODEL.PROLAB.PROPERTY_WEIGHTS
     model.to(device=cfg.MODEL.DEVICE, memory_format=torch.channels_last)
     results: dict[str, dict[str, dict[str, float]]] = {name: {} for name in cfg.DATASETS.TEST}
-    for way in ways:
-        logger.info("Open vocabulary, %s: %s", way, WAYS[way])
-        if way == "nearest":
-            tested, evaluators = _nearest(cfg, model, asked, encoder)
-        else:
-            space = asked if way == "swap" else _extended(trained, asked, encoder)
-            _warn_of_twins(space)
-            tested = model.with_label_space(space)
-            evaluators = [
-                SemSegEvaluator(name, output_dir=str(_folder(cfg, name) / way))
-                for name in cfg.DATASETS.TEST
-            ]
+    stackings: dict[str, Stacking] = {}
+
+    def run(way: str, tested: PropertySegmentor, evaluators: list[DatasetEvaluator]) -> None:
         found = test(cfg, tested, evaluators)
         for name in results if comm.is_main_process() else ():
             of_one = found if len(results) == 1 else found[name]
             results[name][way] = of_one["sem_seg"]
+
+    for way in ways:
+        logger.info("Open vocabulary, %s: %s", way, WAYS[way])
+        if way == "nearest":
+            run(way, *_nearest(cfg, model, asked, encoder))
+            continue
+        tested = _answering(model, asked, way, encoder)
+        run(way, tested, _evaluators(cfg, way))
+        if cfg.MODEL.PROLAB.TEST_STACKING > 0:
+            stacking = stackings[way] = _stacking(cfg, tested, trained)
+            offsets = stacking.for_categories(tested.label_space.categories)
+            way = f"{way}_stacked"
+            run(way, tested.with_category_offsets(offsets), _evaluators(cfg, way))
     if not comm.is_main_process():
         return OrderedDict()
     by_set = OrderedDict(
-        (name, _report(cfg, name, asked, trained, by_way)) for name, by_way in results.items()
+        (name, _report(cfg, name, asked, trained, by_way, stackings))
+        for name, by_way in results.items()
     )
     return by_set if len(by_set) > 1 else next(iter(by_set.values()))
 
@@ -148,6 +157,42 @@ def _nearest(
     ]
 
 
+def _answering(
+    model: PropertySegmentor, asked: LabelSpace, way: str, encoder: Encoder
+) -> PropertySegmentor:
+    """The network with the categories of the test."""
+    if way == "conse":
+        return model.with_convex_combination(asked)
+    space = asked if way == "swap" else _extended(model.label_space, asked, encoder)
+    _warn_of_twins(space)
+    return model.with_label_space(space)
+
+
+def _evaluators(cfg: CfgNode, way: str) -> list[DatasetEvaluator]:
+    return [
+        SemSegEvaluator(name, output_dir=str(_folder(cfg, name) / way))
+        for name in cfg.DATASETS.TEST
+    ]
+
+
+def _stacking(cfg: CfgNode, tested: PropertySegmentor, trained: LabelSpace) -> Stacking:
+    # Imported here: trainings do without, and the predictor imports this package.
+    from prolab_d2.evaluation.stacking import choose_stacking
+    from prolab_d2.predictor import Predictor
+
+    if not cfg.DATASETS.TRAIN:
+        raise ProLabError(
+            "MODEL.PROLAB.TEST_STACKING needs images of the training, and DATASETS.TRAIN is empty: "
+            "name their data set, or set TEST_STACKING to 0"
+        )
+    trained_as, _ = trained_names(tested.label_space.categories, trained.categories)
+    stacking = choose_stacking(
+        Predictor(tested, cfg), trained_as, cfg.DATASETS.TRAIN, cfg.MODEL.PROLAB.TEST_STACKING
+    )
+    logger.info(stacking.describe())
+    return stacking
+
+
 def _extended(trained: LabelSpace, asked: LabelSpace, encoder: Encoder) -> LabelSpace:
     vocabulary = in_trained_properties(trained, asked.descriptions, encoder)
     if None in vocabulary.trained_as:
@@ -168,6 +213,7 @@ def _report(
     asked: LabelSpace,
     trained: LabelSpace,
     by_way: dict[str, dict[str, float]],
+    stackings: dict[str, Stacking],
 ) -> OrderedDict[str, dict[str, float]]:
     """Adds the means of seen and unseen categories, and writes table and file."""
     # Upper and lower case may differ between data set and label space.
@@ -199,6 +245,7 @@ def _report(
                 way: {key: value for key, value in results.items() if "-" not in key}
                 for way, results in by_way.items()
             },
+            "stacking": {way: stacking.record() for way, stacking in stackings.items()},
             "categories": categories,
         },
     )

@@ -35,6 +35,7 @@ WAYS = {
     "swap": "its own bank and signatures in place of the trained ones",
     "extend": "signatures in the trained properties",
     "nearest": "the trained category with the nearest sentences",
+    "conse": "trained categories' sentences mixed by their probabilities",
 }
 
 _GROUPS = {True: "seen", False: "unseen", None: "-"}

@@ -3,7 +3,8 @@
 A change makes one property of the wanted category fully active, or lets one property that it does
 not have vanish. The best category depends on the direction of the activations alone, so category B
 is ahead of r by the sum over properties of u_k (Y_Bk / |B| - Y_rk / |r|), and every change adds to
-that a gain of its own: the smallest set of changes is a covering problem, solved exactly.
+that a gain of its own: the smallest set of changes is a covering problem, solved exactly. Offsets
+of the categories count as they do at the present length of the activations, which changes alter.
 
 Shapes: K properties, N categories, F changes to choose from, R rivals.
 """
@@ -15,7 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from prolab_d2.explain.inputs import category_index, category_weights, read_activations
+from prolab_d2.explain.inputs import (
+    category_index,
+    category_offsets,
+    category_weights,
+    read_activations,
+)
 from prolab_d2.label_space import LabelSpace
 
 __all__ = ["Change", "Changes", "find_changes"]
@@ -74,7 +80,7 @@ def find_changes(
     u = read_activations(unit_activations, label_space)
     wanted = category_index(label_space, category)
     weights = category_weights(label_space)
-    scores = weights @ u
+    scores = weights @ u + category_offsets(label_space)
     signature = np.asarray(label_space.signatures[wanted])
     full = float(u.max()) if u.max() > 0 else float(np.abs(u).max()) or 1.0
     needed = np.where(signature, full, np.minimum(u, 0.0))

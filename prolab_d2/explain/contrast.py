@@ -18,7 +18,12 @@ import numpy as np
 from torch import Tensor
 
 from prolab_d2.errors import ProLabError
-from prolab_d2.explain.inputs import category_index, category_weights, read_activations
+from prolab_d2.explain.inputs import (
+    category_index,
+    category_offsets,
+    category_weights,
+    read_activations,
+)
 from prolab_d2.label_space import LabelSpace
 
 __all__ = ["Contrast", "Term", "contrast_categories"]
@@ -48,6 +53,13 @@ class Contrast:
     other_score: float
     difference: float  # the sum of the terms' differences: score - other_score
     terms: tuple[Term, ...]  # every property of either signature, the most decisive first
+    offset: float = 0.0  # added to the difference when the label is decided
+
+    @property
+    def difference_text(self) -> str:
+        """The difference, and that of the offsets if there is one."""
+        offset = f", {self.offset:+.3f} by their offsets" if self.offset else ""
+        return f"{self.difference:+.3f}{offset}"
 
     @property
     def supporting(self) -> tuple[Term, ...]:
@@ -68,7 +80,7 @@ class Contrast:
         """Readable text of several lines; at most `top` properties under each heading."""
         lines = [
             f"{self.category} {self.score:.3f}, not {self.other} {self.other_score:.3f}: "
-            f"difference {self.difference:+.3f}"
+            f"difference {self.difference_text}"
         ]
         for heading, terms in (
             (f"only {self.category} has", self.supporting),
@@ -113,7 +125,8 @@ def contrast_categories(
             "a label space of one category holds none to compare it with: use one of two or more"
         )
     weights = category_weights(label_space)
-    order = np.argsort(-(weights @ u), kind="stable").tolist()
+    offsets = category_offsets(label_space)
+    order = np.argsort(-(weights @ u + offsets), kind="stable").tolist()
     given = [None if c is None else category_index(label_space, c) for c in (category, other)]
     for i, index in enumerate(given):
         if index is None:
@@ -145,4 +158,5 @@ def contrast_categories(
         other_score=math.fsum(u * weights[b]),
         difference=math.fsum(term.difference for term in terms),
         terms=terms,
+        offset=float(offsets[a] - offsets[b]),
     )

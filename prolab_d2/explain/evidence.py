@@ -21,6 +21,7 @@ from torch import Tensor
 from prolab_d2.explain.inputs import (
     ACTIVE_FRACTION,
     category_index,
+    category_offsets,
     category_weights,
     read_activations,
 )
@@ -50,11 +51,17 @@ class Explanation:
     missing: tuple[Evidence, ...]  # properties of the signature that are not active
     unexpected: tuple[Evidence, ...]  # active properties outside the signature, strongest first
     others: tuple[tuple[str, float], ...]  # the best other categories and their scores
+    offset: float = 0.0  # added to the score when the label is decided; to those of others it is
+
+    @property
+    def score_text(self) -> str:
+        """The score, and its offset if there is one."""
+        return f"{self.score:.3f}" + (f" {self.offset:+.3f}" if self.offset else "")
 
     def describe(self, top: int = 8, width: int = 88) -> str:
         """Readable text of several lines; at most `top` properties under each heading."""
         rival = f" (next best: {self.others[0][0]} {self.others[0][1]:.3f})" if self.others else ""
-        lines = [f"{self.category}: score {self.score:.3f}{rival}"]
+        lines = [f"{self.category}: score {self.score_text}{rival}"]
         absent = set(self.missing)
         present = [item for item in self.evidence if item not in absent]
         parts = (
@@ -97,7 +104,8 @@ def explain_pixel(
     """
     u = read_activations(unit_activations, label_space)
     weights = category_weights(label_space)
-    scores = weights @ u
+    offsets = category_offsets(label_space)
+    scores = weights @ u + offsets
     chosen = int(scores.argmax()) if category is None else category_index(label_space, category)
 
     signature = label_space.signatures[chosen]
@@ -119,4 +127,5 @@ def explain_pixel(
         missing=tuple(item for item in own if not active[item.index]),
         unexpected=tuple(evidence(k) for k in order if active[k] and not signature[k])[:top],
         others=tuple((label_space.categories[j], float(scores[j])) for j in ranked[:top]),
+        offset=float(offsets[chosen]),
     )

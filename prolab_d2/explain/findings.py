@@ -65,4 +65,6 @@ def find_categories(
 def doubtful_first(findings: Sequence[Finding]) -> list[Finding]:
     """The findings that can be compared, those first whose score is least ahead of another one."""
     compared = [finding for finding in findings if finding.contrast is not None]
-    return sorted(compared, key=lambda finding: finding.contrast.difference)
+    return sorted(
+        compared, key=lambda finding: finding.contrast.difference + finding.contrast.offset
+    )

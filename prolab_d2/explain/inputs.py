@@ -14,6 +14,7 @@ from prolab_d2.label_space import LabelSpace
 __all__ = [
     "ACTIVE_FRACTION",
     "category_index",
+    "category_offsets",
     "category_weights",
     "ideal_activations",
     "read_activations",
@@ -54,6 +55,13 @@ def category_weights(label_space: LabelSpace) -> np.ndarray:
     if label_space.property_weights is None:
         return signatures
     return signatures * np.asarray(label_space.property_weights, dtype=np.float64) ** 2
+
+
+def category_offsets(label_space: LabelSpace) -> np.ndarray:
+    """(N,) float64: what is added to the scores, see `LabelSpace.with_category_offsets`."""
+    if label_space.category_offsets is None:
+        return np.zeros(label_space.num_categories)
+    return np.asarray(label_space.category_offsets, dtype=np.float64)
 
 
 def ideal_activations(label_space: LabelSpace) -> np.ndarray:

@@ -117,7 +117,7 @@ class Session:
         color = color_of(one.metadata, explanation.category)
         heading = (
             f"<h3>{patch(color)} <bdi>{short_name(explanation.category)}</bdi> "
-            f"<small>score {explanation.score:.3f} at pixel {x}, {y}</small></h3>"
+            f"<small>score {explanation.score_text} at pixel {x}, {y}</small></h3>"
         )
         return PixelAnswer(
             x=x,
@@ -127,7 +127,11 @@ class Session:
             evidence=f'<div class="peeks">{heading}{evidence_tables(explanation, self._peek)}'
             f'<p class="muted">Point at a property to see where it is active.</p></div>',
             neighbours=self._neighbours(
-                [(explanation.category, explanation.score), *explanation.others[:NEIGHBOURS]], near
+                [
+                    (explanation.category, explanation.score + explanation.offset),
+                    *explanation.others[:NEIGHBOURS],
+                ],
+                near,
             ),
             likeness=_numbered(
                 heat_map(one.image, np.maximum(likeness, 0), LIKENESS_WIDTH),

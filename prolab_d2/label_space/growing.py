@@ -148,6 +148,7 @@ def _with_categories(
     for pair, number in zip(pairs, assigned, strict=True):
         members[number].append(pair)
     stored, labels = space.embeddings, space.property_of_description
+    offsets = space.category_offsets
     return LabelSpace.from_arrays(
         (*space.categories, *added),
         space.bank,
@@ -161,6 +162,7 @@ def _with_categories(
         embeddings=None if stored is None else np.concatenate([stored, embeddings]),
         property_of_description=None if labels is None else np.concatenate([labels, assigned]),
         property_weights=space.property_weights,
+        category_offsets=None if offsets is None else np.pad(offsets, (0, len(added))),
         where="extended label space",
     )
 

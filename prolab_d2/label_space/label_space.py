@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LabelSpace", "Property"]
 
+# Arrays that say how a network's scores are read: they are stored, but no part of the hash.
+_READINGS = ("property_weights", "category_offsets")
+
 
 @dataclass(frozen=True)
 class Property:
@@ -55,6 +58,8 @@ class LabelSpace:
         provenance: how it was made. JSON data; "dates" and "timings" in it are kept in build.log.
         property_weights: (K,) float32, how much every property counts in a score; None for all
             alike. A way of reading the label space: no part of its content, nor of its hash.
+        category_offsets: (N,) float32, added to the scores that a network gives the categories;
+            None for 0 each. As the weights no part of the content.
     """
 
     categories: tuple[str, ...]
@@ -67,6 +72,7 @@ class LabelSpace:
     provenance: dict[str, Any] = field(default_factory=dict)
     tree: np.ndarray | None = None
     property_weights: np.ndarray | None = None
+    category_offsets: np.ndarray | None = None
 
     @classmethod
     def from_arrays(
@@ -82,6 +88,7 @@ class LabelSpace:
         property_of_description: Any = None,
         tree: Any = None,
         property_weights: Any = None,
+        category_offsets: Any = None,
         where: str = "label space",
     ) -> LabelSpace:
         """A label space from its parts; anything that NumPy can read is an array here.
@@ -96,6 +103,7 @@ class LabelSpace:
             property_of_description: (M,) integers in [0, K), same order.
             tree: (M - 1, 4), see `clustering`; needs the two arrays above.
             property_weights: (K,), see `with_property_weights`.
+            category_offsets: (N,), see `with_category_offsets`.
             where: how errors call the label space.
         Raises:
             ProLabError: the parts do not fit together; the message says which, and what to do.
@@ -130,7 +138,7 @@ class LabelSpace:
             tree=_read_only(tree),
         )
         space.validate(where)
-        return space if property_weights is None else space.with_property_weights(property_weights)
+        return space.with_property_weights(property_weights).with_category_offsets(category_offsets)
 
     @classmethod
     def load(cls, folder_or_name: str | os.PathLike[str]) -> LabelSpace:
@@ -187,6 +195,7 @@ class LabelSpace:
             property_of_description=arrays.get("property_of_description"),
             tree=arrays.get("tree"),
             property_weights=arrays.get("property_weights"),
+            category_offsets=arrays.get("category_offsets"),
             where=where,
         )
 
@@ -202,7 +211,7 @@ class LabelSpace:
             "provenance": {k: v for k, v in self.provenance.items() if k not in log},
         }
         arrays = {"bank": self.bank, "signatures": self.signatures.astype(np.uint8)}
-        for name in ("embeddings", "property_of_description", "tree", "property_weights"):
+        for name in ("embeddings", "property_of_description", "tree", *_READINGS):
             if getattr(self, name) is not None:
                 arrays[name] = getattr(self, name)
         return document, arrays, log
@@ -256,10 +265,11 @@ class LabelSpace:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of the content: everything but the provenance and property weights."""
+        """SHA-256 of the content: everything but provenance, weights and offsets."""
         document, arrays, _ = self._data()
         del document["provenance"]
-        arrays.pop("property_weights", None)
+        for name in _READINGS:
+            arrays.pop(name, None)
         text = json.dumps(document, ensure_ascii=False, sort_keys=True).encode()
         return hashlib.sha256(text + storage.hash_arrays(arrays).encode()).hexdigest()
 
@@ -292,6 +302,27 @@ class LabelSpace:
             validation.check_property_weights(weights, self.signatures, self.categories)
         return replace(self, property_weights=_read_only(weights))
 
+    def with_category_offsets(self, offsets: Any) -> LabelSpace:
+        """The same label space with other numbers to add to the scores of its categories.
+
+        They belong to the scores of one network, see `prolab_d2.evaluation.stacking`.
+
+        Args:
+            offsets: (N,) finite numbers; None for 0 each.
+        Raises:
+            ProLabError: something else.
+        """
+        if offsets is not None:
+            offsets = validation.number_array(
+                offsets, "category_offsets", np.float32, 1, "label space"
+            )
+            if len(offsets) != self.num_categories:
+                raise ProLabError(
+                    f"{len(offsets)} category offsets for {self.num_categories} categories: give a "
+                    "number for each"
+                )
+        return replace(self, category_offsets=_read_only(offsets))
+
     def subset(self, names: Iterable[str], *, drop_unused: bool = False) -> LabelSpace:
         """The label space of some categories, in the order of `names`, with unchanged signatures.
 
@@ -314,7 +345,7 @@ class LabelSpace:
         new_number[columns] = np.arange(len(columns))
         lines = self._sentence_rows(rows)
         embeddings, assigned = self.embeddings, self.property_of_description
-        weights = self.property_weights
+        weights, offsets = self.property_weights, self.category_offsets
         position = {name: i for i, name in enumerate(names)}
         properties = []
         for entry in (self.properties[column] for column in columns):
@@ -331,6 +362,7 @@ class LabelSpace:
             embeddings=embeddings[lines] if embeddings is not None and lines else None,
             property_of_description=None if assigned is None else new_number[assigned[lines]],
             property_weights=None if weights is None else weights[columns],
+            category_offsets=None if offsets is None else offsets[rows],
             where="subset",
         )
 

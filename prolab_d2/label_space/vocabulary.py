@@ -226,6 +226,7 @@ def _renamed(space: LabelSpace, names: Sequence[str]) -> LabelSpace:
         embeddings=space.embeddings,
         property_of_description=space.property_of_description,
         property_weights=space.property_weights,
+        category_offsets=space.category_offsets,
         where="vocabulary",
     )
 

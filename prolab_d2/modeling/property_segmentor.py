@@ -41,7 +41,7 @@ from prolab_d2.modeling.inference import (
 )
 from prolab_d2.modeling.losses import LOSS_KINDS
 from prolab_d2.modeling.property_space import UNLABELLED, PropertySpace, mean_over_ranks
-from prolab_d2.modeling.text_space import TextSpace
+from prolab_d2.modeling.text_space import ConvexCombination, TextSpace
 
 __all__ = ["PropertySegmentor"]
 
@@ -220,11 +220,43 @@ class PropertySegmentor(nn.Module):
             temperature=space.temperature,
             normalize_embedding=space.normalize_embedding,
         ).to(self.device)
-        if self.text_space is not None:
+        if self.supervision == "text":
             embeddings = label_space.category_embeddings
             result.text_space = TextSpace(embeddings, self.text_space.temperature).to(self.device)
         if self.supervision == "category":
             result.projection = self._projection_to(label_space.categories)
+        return result
+
+    def with_category_offsets(self, offsets: Any) -> PropertySegmentor:
+        """The same network, with the same weights in memory, and numbers to add to its scores.
+
+        Args:
+            offsets: (N,), as `LabelSpace.with_category_offsets` takes them.
+        """
+        result = copy.copy(self)
+        result._modules = dict(self._modules)
+        result.label_space = self.label_space.with_category_offsets(offsets)
+        return result
+
+    def with_convex_combination(self, label_space: LabelSpace) -> PropertySegmentor:
+        """A network of category supervision that answers any categories, see `ConvexCombination`.
+
+        Args:
+            label_space: with embeddings of its sentences by the encoder of the training.
+        Raises:
+            ProLabError: another supervision, or a label space without such embeddings.
+        """
+        if self.supervision != "category":
+            raise ProLabError(
+                "convex combinations of embeddings need the probabilities of categories: use a "
+                "checkpoint trained with MODEL.PROLAB.SUPERVISION category"
+            )
+        result = copy.copy(self)
+        result._modules = dict(self._modules)
+        result.text_space = ConvexCombination(
+            self.label_space.category_embeddings, label_space.category_embeddings
+        ).to(self.device)
+        result.label_space = label_space
         return result
 
     def _projection_to(self, categories: Sequence[str]) -> nn.Conv2d:
@@ -396,7 +428,7 @@ class PropertySegmentor(nn.Module):
 
         For who wants no properties: nothing of K channels is kept.
         """
-        return self._predict(self._category_scores, image)
+        return self._with_offsets(self._predict(self._category_scores, image))
 
     def _predict(self, forward: Forward, image: Tensor) -> Maps:
         image = self._normalise(image)
@@ -411,7 +443,7 @@ class PropertySegmentor(nn.Module):
     def predict_labels(self, logits: Maps, size: tuple[int, int]) -> Tensor:
         """(height, width) int64 labels from what `predict_logits` returned, at any size."""
         if self.background_threshold > 0:
-            view = View(self._score_maps(logits), False)
+            view = View(self.score_maps(logits), False)
             return augmented_labels([view], size, self.background_threshold)[0]
         maps, weights = self._scores(logits)
         return category_labels(maps, size, weights)[0]
@@ -425,8 +457,8 @@ class PropertySegmentor(nn.Module):
     def _predict_views(self, views: Sequence[dict[str, Any]]) -> list[View]:
         return [View(self._predict_scores(view["image"]), view["flip"]) for view in views]
 
-    def _score_maps(self, logits: Maps) -> Maps:
-        """Maps of N channels: softmax needs all categories at once."""
+    def score_maps(self, logits: Maps) -> Maps:
+        """Maps (1, N, h, w) of the scores that decide, from what `predict_logits` returned."""
         maps, weights = self._scores(logits)
         return maps if weights is None else maps.weighted(weights)
 
@@ -436,9 +468,19 @@ class PropertySegmentor(nn.Module):
         Unit activations are what windows average; category logits of the baselines need no weights.
         """
         if not self.has_properties:
-            return logits, None
+            return self._with_offsets(logits), None
         space = self.property_space
+        if self.label_space.category_offsets is not None:
+            return self._with_offsets(logits.map_values(space.category_scores)), None
         return logits.map_values(space.unit_activations), space.category_weights
+
+    def _with_offsets(self, scores: Maps) -> Maps:
+        """Scores with the offsets of the categories; resizing and averaging keep constants."""
+        offsets = self.label_space.category_offsets
+        if offsets is None:
+            return scores
+        added = torch.tensor(offsets, device=self.device)[:, None, None]
+        return scores.map_values(lambda values: values + added)
 
     def _infer(self, one: dict[str, Any]) -> dict[str, Tensor]:
         image, views = one["image"], one.get("views")
@@ -448,7 +490,8 @@ class PropertySegmentor(nn.Module):
             logits = self.predict_logits(image)
             maps, weights = self._scores(logits)
             if self.output_unit_activations:
-                result["unit_activations"] = low_resolution_maps(maps)[0]
+                unit = logits.map_values(self.property_space.unit_activations)
+                result["unit_activations"] = low_resolution_maps(unit)[0]
             if self.output_properties:
                 activations = logits.map_values(self.property_space.activations)
                 result["properties"] = low_resolution_maps(activations)[0]

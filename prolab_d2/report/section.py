@@ -175,7 +175,7 @@ def _category(finding: Finding, metadata: Metadata, is_open: bool, compared: boo
     summary = (
         f"<summary>{patch(color_of(metadata, explanation.category))}"
         f"<b><bdi>{short_name(explanation.category)}</bdi></b>"
-        f"<span>{escape(percent(finding.area))}</span><span>score {explanation.score:.3f}</span>"
+        f"<span>{escape(percent(finding.area))}</span><span>score {explanation.score_text}</span>"
         f"{rival}{badge}</summary>"
     )
     content = evidence_tables(explanation)

@@ -87,7 +87,7 @@ def contrast_table(contrast: Contrast, changes: Changes | None, more: More | Non
     text = (
         f"<h4>Why not <bdi>{short_name(contrast.other)}</bdi></h4>"
         f'<p class="muted">{contrast.score:.3f} &minus; {contrast.other_score:.3f} = '
-        f"{contrast.difference:+.3f}; to the right: only "
+        f"{contrast.difference_text}; to the right: only "
         f"<bdi>{short_name(contrast.category)}</bdi> has it, to the left: only "
         f"<bdi>{short_name(contrast.other)}</bdi></p><table>{''.join(rows)}</table>"
     )

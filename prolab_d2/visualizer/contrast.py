@@ -76,7 +76,7 @@ def contrast_panel(
     def fill(canvas: Canvas) -> int:
         title = f"{a}, not {b}"
         below = f"{place}; {contrast.score:.3f} - {contrast.other_score:.3f} = "
-        below += f"{contrast.difference:+.3f}"
+        below += contrast.difference_text
         y = write_title(canvas, title, below, color_of(metadata, a))
         room = width - 2 * GAP
         y = _axis(canvas, y + 8, a, b, metadata)

@@ -62,7 +62,7 @@ def evidence_panel(
     def fill(canvas: Canvas) -> int:
         others = ", ".join(f"{other} {score:.3f}" for other, score in explanation.others[:2])
         below = f"{place}; next best: {others}" if others else place
-        y = write_title(canvas, f"{name} {explanation.score:.3f}", below, color)
+        y = write_title(canvas, f"{name} {explanation.score_text}", below, color)
         room = width - 2 * GAP
         longest = max((item.activation for _, items, _ in parts for item in items), default=0.0)
         for heading, items, bar in parts:

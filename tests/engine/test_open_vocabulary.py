@@ -33,6 +33,7 @@ SENTENCES = {
     "sign symbol": ("painted metal plate", "round plate", "thin upright post"),
 }
 HELD_OUT = ("car", "sign symbol")
+STACKING = ("MODEL.PROLAB.TEST_STACKING", "5.0")
 Run = Callable[..., int]
 
 
@@ -130,9 +131,37 @@ def test_one_hot_networks_answer_with_the_nearest_category(
     assert set(found["percent"]) == {"nearest"}
     assert found["percent"]["nearest"]["mIoU_unseen_oracle"] is not None
     assert run(*test, "MODEL.PROLAB.TEST_WAYS", "['extend']") == 2
-    assert "'extend', and with MODEL.PROLAB.SUPERVISION 'category' there are ['nearest']" in (
+    assert "'extend', and with MODEL.PROLAB.SUPERVISION 'category' there are ['nearest', " in (
         error_line(capsys)
     )
+    assert run(*test, "MODEL.PROLAB.TEST_WAYS", "['conse']", *STACKING) == 0
+    found = results(tmp_path / "test")
+    assert set(found["percent"]) == {"conse", "conse_stacked"}
+    assert set(found["stacking"]["conse"]["offsets"]) == set(HELD_OUT)
+
+
+def test_stacking_tests_every_way_a_second_time(
+    run: Run, everything: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*held_out()) == 0
+    test = (
+        "--eval-only", "MODEL.WEIGHTS", tmp_path / "output/model_best.pth",
+        "MODEL.PROLAB.TEST_LABEL_SPACE", everything, "OUTPUT_DIR", tmp_path / "test",
+    )  # fmt: skip
+    capsys.readouterr()
+    assert run(*test, *STACKING) == 0
+    out = capsys.readouterr().out
+    assert "offsets of the new categories: car" in out and "IoU, extend_stacked" in out
+    found = results(tmp_path / "test")
+    assert list(found["percent"]) == ["swap", "swap_stacked", "extend", "extend_stacked"]
+    for way in ("swap", "extend"):
+        stacking = found["stacking"][way]
+        assert set(stacking["offsets"]) == set(HELD_OUT) and stacking["images"] == 4
+        assert (stacking["data_sets"][0]).endswith("_sem_seg_train")
+        assert "_without_" not in stacking["data_sets"][0]
+        assert stacking["trained_with_new"] <= stacking["trained_alone"]
+    assert run(*test) == 0
+    assert set(results(tmp_path / "test")["percent"]) == {"swap", "extend"}
 
 
 def test_text_networks_get_the_embeddings_of_the_new_categories(

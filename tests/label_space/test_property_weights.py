@@ -46,6 +46,24 @@ def test_weights_stay_with_the_properties_and_out_of_the_hash(
     assert weighted.with_property_weights(None).property_weights is None
 
 
+def test_offsets_stay_with_the_categories_and_out_of_the_hash(
+    tiny_label_space: LabelSpace, tmp_path: Path
+) -> None:
+    offsets = np.array([0.0, 0.5, 0.0, -0.25, 0.0])
+    shifted = tiny_label_space.with_category_offsets(offsets)
+    assert tiny_label_space.category_offsets is None
+    assert shifted.hash == tiny_label_space.hash
+    shifted.save(tmp_path / "shifted")
+    for same in (LabelSpace.load(tmp_path / "shifted"), LabelSpace.from_state(shifted.state())):
+        assert (same.category_offsets == offsets).all()
+    assert shifted.subset(["car", "sky"]).category_offsets.tolist() == [-0.25, 0.0]
+    assert shifted.with_category_offsets(None).category_offsets is None
+    with pytest.raises(ProLabError, match="3 category offsets for 5 categories"):
+        tiny_label_space.with_category_offsets([0, 0, 1])
+    with pytest.raises(ProLabError, match="finite"):
+        tiny_label_space.with_category_offsets(offsets * np.nan)
+
+
 def test_weights_that_cannot_be_are_refused(tiny_label_space: LabelSpace) -> None:
     negative, lost = WEIGHTS.copy(), np.ones(12)
     negative[3] = -1

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from prolab_d2 import ProLabError
-from prolab_d2.modeling.text_space import TextSpace
+from prolab_d2.modeling.text_space import ConvexCombination, TextSpace
 
 
 def embeddings() -> np.ndarray:
@@ -47,3 +47,19 @@ def test_what_cannot_be_is_named() -> None:
         TextSpace(embeddings(), 0)
     with pytest.raises(ProLabError, match=r"shape \(16,\)"):
         TextSpace(embeddings()[0])
+
+
+def test_probabilities_mix_the_embeddings_of_trained_categories() -> None:
+    trained, asked = embeddings(), np.concatenate([embeddings()[:2], embeddings()[3:4] * 9])
+    logits = torch.randn(2, 5, 3, 4, generator=torch.Generator().manual_seed(1))
+    unit = F.normalize(torch.from_numpy(trained), dim=1)
+    mixed = torch.einsum("btyx,td->bdyx", logits.softmax(1), unit)
+    expected = F.cosine_similarity(
+        mixed[:, None], torch.from_numpy(asked)[None, :, :, None, None], dim=2
+    )
+    space = ConvexCombination(trained, asked)
+    assert torch.allclose(space.logits(logits), expected, atol=1e-6)
+    certain = torch.tensor([0.0, 0, 0, 100, 0]).view(1, 5, 1, 1)
+    assert space.logits(certain).flatten()[2] == pytest.approx(1)
+    with pytest.raises(ProLabError, match="embeddings of 8 numbers and the trained ones of 16"):
+        ConvexCombination(trained, asked[:, :8])

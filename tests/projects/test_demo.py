@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from pathlib import Path
 
 import cv2
@@ -445,6 +446,27 @@ def test_categories_can_be_typed(
     shown = out.splitlines()[-1].partition("; ")[2]
     assert {part.rsplit(" ", 2)[0] for part in shown.split(", ")} == {"lorry", "road"}
     assert "road: " not in out, "it was trained and needs no sentence"
+
+
+def test_typed_categories_get_offsets_from_images_of_the_training(
+    scenes_checkpoint: Path,
+    photos: Path,
+    tiny_dataset_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tiny_dataset_folder / "categories.txt").write_text("sky\ngrass\nfence\ncar\nthing\n")
+    start = ["--weights", str(scenes_checkpoint), "--input", str(photos / "a.png")]
+    start += ["--output", str(tmp_path / "out.png")]
+    vocabulary = ["--vocabulary", "lorry: large round wheels, painted metal body"]
+    assert demo.main([*start, *vocabulary, "--stacking", str(tiny_dataset_folder)]) == 0
+    out = capsys.readouterr().out
+    assert "offsets of the new categories: lorry " in out and "chosen on 4 images of" in out
+    fails(capsys, demo.main([*start, *vocabulary, "--stacking", "nowhere"]), "nowhere is not known")
+    fails(capsys, demo.main([*start, "--stacking", "nowhere"]), "add --vocabulary TEXT")
+    shutil.rmtree(tiny_dataset_folder / "images/train")
+    code = demo.main([*start, *vocabulary, "--stacking", str(tiny_dataset_folder)])
+    fails(capsys, code, "has no folder images/train")
 
 
 def test_a_vocabulary_that_cannot_be_used_is_one_sentence(
