@@ -62,7 +62,8 @@ def evaluate_open_vocabulary(cfg: CfgNode, test: Test) -> OrderedDict[str, Any]:
 
     Network and trained label space are those of the checkpoint. Writes for every data set
     inference/<data set>/open_vocabulary.json, and logs a table. With MODEL.PROLAB.TEST_STACKING
-    there are results "<way>_stacked", too, but for "nearest", whose answers have no scores.
+    there are results "<way>_stacked", too, and AUSUC (`area_under_curve`), but for "nearest",
+    whose answers have no scores.
 
     Returns:
         {"<way>/sem_seg": {mIoU, ..., mIoU_seen, mIoU_unseen, mIoU_harmonic}} for every way, by data
@@ -89,6 +90,8 @@ def evaluate_open_vocabulary(cfg: CfgNode, test: Test) -> OrderedDict[str, Any]:
         for name in results if comm.is_main_process() else ():
             of_one = found if len(results) == 1 else found[name]
             results[name][way] = of_one["sem_seg"]
+            if cfg.MODEL.PROLAB.TEST_STACKING > 0 and way != "nearest":
+                results[name][way]["AUSUC"] = _area(cfg, tested, trained, name)
 
     for way in ways:
         logger.info("Open vocabulary, %s: %s", way, WAYS[way])
@@ -191,6 +194,14 @@ def _stacking(cfg: CfgNode, tested: PropertySegmentor, trained: LabelSpace) -> S
     )
     logger.info(stacking.describe())
     return stacking
+
+
+def _area(cfg: CfgNode, tested: PropertySegmentor, trained: LabelSpace, name: str) -> float:
+    from prolab_d2.evaluation.stacking import seen_unseen_area
+    from prolab_d2.predictor import Predictor
+
+    _, seen = trained_names(tested.label_space.categories, trained.categories)
+    return seen_unseen_area(Predictor(tested, cfg), seen, name)
 
 
 def _extended(trained: LabelSpace, asked: LabelSpace, encoder: Encoder) -> LabelSpace:

@@ -26,7 +26,15 @@ from prolab_d2.evaluation.sem_seg_metrics import SemSegMetrics, confusion_matrix
 from prolab_d2.modeling.inference import low_resolution_maps
 from prolab_d2.predictor import Predictor
 
-__all__ = ["COST", "IMAGES", "Stacking", "choose_offsets", "choose_stacking"]
+__all__ = [
+    "COST",
+    "IMAGES",
+    "Stacking",
+    "area_under_curve",
+    "choose_offsets",
+    "choose_stacking",
+    "seen_unseen_area",
+]
 
 # What the new categories may cost the trained ones: points of mIoU.
 COST = 1.0
@@ -34,6 +42,8 @@ IMAGES = 100
 # Scores that are kept; with more, fewer pixels of every image.
 _MOST_SCORES = 2**26
 _CHUNK = 4096
+# Points of the curve of seen and unseen mIoU.
+_POINTS = 1000
 _IGNORED = -1
 
 
@@ -105,14 +115,14 @@ def choose_stacking(
         )
     predictor = predictor.with_category_offsets(None)
     parts = list(_sampled(predictor, trained_as, data_sets, images))
-    scores, labels = (np.concatenate([part[i] for part in parts]) for i in range(2))
+    scores, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
     if not len(labels):
         raise ProLabError(
             f"no pixel of {', '.join(data_sets)} has a trained category, on which the offsets of "
             "the new ones could be chosen: name the data set of the training"
         )
     offsets = choose_offsets(scores, labels, trained, cost)
-    alone = np.flatnonzero(trained)[scores[:, trained].argmax(1)]
+    alone, _ = _best(scores, np.flatnonzero(trained))
     names = predictor.label_space.categories
     return Stacking(
         {names[j]: float(offsets[j]) for j in np.flatnonzero(~trained)},
@@ -126,11 +136,15 @@ def choose_stacking(
 
 
 def _sampled(
-    predictor: Predictor, trained_as: Sequence[str | None], data_sets: Sequence[str], images: int
+    predictor: Predictor, categories: Sequence[str | None], data_sets: Sequence[str], images: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Scores (P, N) and labels (P,) of every image, for pixels whose category was trained."""
-    place = {name.lower(): j for j, name in enumerate(trained_as) if name is not None}
-    budget = max(_MOST_SCORES // (len(trained_as) * images), 1)
+    """Scores (P, N) and labels (P,) of every image, for pixels of some categories.
+
+    Args:
+        categories: what the data sets call the N categories; None for one not to look at.
+    """
+    place = {name.lower(): j for j, name in enumerate(categories) if name is not None}
+    budget = max(_MOST_SCORES // (len(categories) * images), 1)
     for data_set in data_sets:
         names = [name.lower() for name in dataset_categories(data_set)]
         columns = np.append(category_places(names, tuple(place)), _IGNORED)
@@ -164,9 +178,7 @@ def choose_offsets(
         (N,) float64, 0 for trained categories.
     """
     offsets = np.zeros(len(trained))
-    columns = np.flatnonzero(trained)
-    answers = columns[scores[:, columns].argmax(1)]
-    best = scores[np.arange(len(scores)), answers]
+    answers, best = _best(scores, np.flatnonzero(trained))
     share = cost / 100 / max((~trained).sum(), 1)
     for j in np.flatnonzero(~trained):
         offsets[j] = _largest_offset(best - scores[:, j], answers, labels, len(trained), share)
@@ -204,6 +216,68 @@ def _largest_offset(
             return float(leads[pixels[too_much.argmax()]])
         predicted, hits = predicted_after[-1], hits_after[-1]
     return float(leads[order[-1]])
+
+
+def seen_unseen_area(
+    predictor: Predictor, seen: Sequence[bool], data_set: str, images: int = IMAGES
+) -> float:
+    """`area_under_curve` on a data set of all categories, in percent.
+
+    Args:
+        predictor: knows the N categories of the data set, with offsets or without.
+        seen: (N,) whether they were trained.
+        images: how many, evenly spaced.
+    """
+    names = predictor.label_space.categories
+    parts = list(_sampled(predictor, names, [data_set], images))
+    scores, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return 100 * area_under_curve(scores, labels, np.asarray(seen, dtype=bool))
+
+
+def area_under_curve(scores: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> float:
+    """The area under the curve of mIoU of unseen over that of seen categories (AUSUC).
+
+    Its points come from adding every possible constant to the scores of the unseen ones (Chao et
+    al., 2016, with accuracies); at every mIoU of the seen the best point that reaches it counts.
+
+    Args:
+        scores: (P, N).
+        labels: (P,) in [0, N).
+        seen: (N,) bool.
+    Returns:
+        From 0 to 1; NaN without pixels of seen and of unseen categories.
+    """
+    n = len(seen)
+    (first, best), (second, best_unseen) = (
+        _best(scores, np.flatnonzero(group)) for group in (seen, ~seen)
+    )
+    labelled = np.bincount(labels, minlength=n)
+    groups = [group & (labelled > 0) for group in (seen, ~seen)]
+    if not all(group.any() for group in groups):
+        return float("nan")
+
+    def right(pixels: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        return np.bincount(labels[pixels][answers[pixels] == labels[pixels]], minlength=n)
+
+    order = np.argsort(best - best_unseen, kind="stable")
+    predicted, hits = np.bincount(first, minlength=n), right(order, first)
+    curve = []
+    for pixels in (order[:0], *np.array_split(order, _POINTS)):
+        predicted = predicted - np.bincount(first[pixels], minlength=n)
+        predicted += np.bincount(second[pixels], minlength=n)
+        hits = hits - right(pixels, first) + right(pixels, second)
+        curve.append(
+            [(hits / np.maximum(labelled + predicted - hits, 1))[g].mean() for g in groups]
+        )
+    x, y = np.array(sorted(curve)).T
+    at_least = np.maximum.accumulate(y[::-1])[::-1]
+    return float((np.diff(x, prepend=0.0) * at_least).sum())
+
+
+def _best(scores: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(P,) best category among `columns`, and its score."""
+    answers = columns[scores[:, columns].argmax(1)]
+    return answers, scores[np.arange(len(scores)), answers]
 
 
 def _mean_iou(answers: np.ndarray, labels: np.ndarray, num_categories: int) -> float:

@@ -154,6 +154,8 @@ def test_stacking_tests_every_way_a_second_time(
     assert "offsets of the new categories: car" in out and "IoU, extend_stacked" in out
     found = results(tmp_path / "test")
     assert list(found["percent"]) == ["swap", "swap_stacked", "extend", "extend_stacked"]
+    for percent in found["percent"].values():
+        assert 0 <= percent["AUSUC"] <= 100
     for way in ("swap", "extend"):
         stacking = found["stacking"][way]
         assert set(stacking["offsets"]) == set(HELD_OUT) and stacking["images"] == 4

@@ -11,7 +11,12 @@ import torch
 from prolab_d2 import Predictor, ProLabError
 from prolab_d2.data import register_folder
 from prolab_d2.evaluation.sem_seg_metrics import SemSegMetrics, confusion_matrix
-from prolab_d2.evaluation.stacking import Stacking, choose_offsets, choose_stacking
+from prolab_d2.evaluation.stacking import (
+    Stacking,
+    area_under_curve,
+    choose_offsets,
+    choose_stacking,
+)
 from tests.conftest import TINY_CATEGORIES
 
 TRAINED = np.array([True, True, False, True, False])
@@ -61,6 +66,23 @@ def test_what_may_all_be_taken_is() -> None:
     scores = np.array([[0.9, 0.1, 0.2], [0.2, 0.8, 0.1]])
     offsets = choose_offsets(scores, np.array([0, 1]), np.array([True, True, False]), cost=100)
     assert offsets[2] == pytest.approx(0.7)
+
+
+def test_area_under_the_curve_of_seen_and_unseen() -> None:
+    labels = np.repeat([0, 1, 2, 3], 50)
+    perfect = np.eye(4)[labels] * 0.5
+    seen = np.array([True, True, False, False])
+    perfect[:, seen] += 5.0  # hides it until a constant is added
+    assert area_under_curve(perfect, labels, seen) == pytest.approx(1, abs=1e-3)
+    # Within seen and within unseen all are told apart, but not the ones from the others: every
+    # constant moves equal parts, a share p of the seen pixels stays, and as much of the unseen.
+    blind = np.eye(4)[labels] + np.eye(4)[(labels + 2) % 4]
+    blind[:, seen] += np.tile(np.linspace(1, 100, 50), 4)[:, None]
+    p = np.linspace(0, 1, 2001)
+    x, y = p / (1 + p), (1 - p) / (2 - p)
+    expected = ((x[1:] - x[:-1]) * (y[1:] + y[:-1]) / 2).sum()
+    assert area_under_curve(blind, labels, seen) == pytest.approx(expected, abs=0.02)
+    assert np.isnan(area_under_curve(perfect[:100], labels[:100], seen))
 
 
 @pytest.fixture
