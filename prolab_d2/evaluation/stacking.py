@@ -150,7 +150,7 @@ def _sampled(
         columns = np.append(category_places(names, tuple(place)), _IGNORED)
         columns = np.append(np.array(list(place.values())), _IGNORED)[columns]
         number = -(-images // len(data_sets))
-        for logits, mask in read_logits(predictor, data_set, number):
+        for _, logits, mask in read_logits(predictor, data_set, number):
             if mask is None:
                 raise ProLabError(
                     f"data set {data_set} has images without a mask: name another one"
