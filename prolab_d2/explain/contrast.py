@@ -36,7 +36,8 @@ class Term:
     index: int
     name: str
     activation: float  # u_k, the activation over the length of all activations
-    difference: float
+    weight: float  # what it would add at an activation of 1
+    difference: float  # activation times weight
     in_category: bool
     in_other: bool
 
@@ -73,7 +74,7 @@ class Contrast:
 
     @property
     def shared(self) -> tuple[Term, ...]:
-        """Properties of both; their differences are 0 if both have as many properties."""
+        """Properties of both; their differences are 0 if those of each weigh as much together."""
         return tuple(term for term in self.terms if term.in_category and term.in_other)
 
     def describe(self, top: int = 6, width: int = 88) -> str:
@@ -135,7 +136,8 @@ def contrast_categories(
     if a == b:
         name = label_space.categories[a]
         raise ProLabError(f"category {name!r} is compared with itself: name two different ones")
-    differences = u * (weights[a] - weights[b]) + 0.0  # no "-0.000"
+    weights_apart = weights[a] - weights[b]
+    differences = u * weights_apart + 0.0  # no "-0.000"
     either = np.flatnonzero(label_space.signatures[a] | label_space.signatures[b])
     either = either[np.lexsort((-u[either], -np.abs(differences[either])))]
     terms = tuple(
@@ -143,6 +145,7 @@ def contrast_categories(
             index=k,
             name=label_space.properties[k].name,
             activation=float(u[k]),
+            weight=float(weights_apart[k]),
             difference=float(differences[k]),
             in_category=bool(label_space.signatures[a, k]),
             in_other=bool(label_space.signatures[b, k]),

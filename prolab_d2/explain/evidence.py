@@ -58,6 +58,16 @@ class Explanation:
         """The score, and its offset if there is one."""
         return f"{self.score:.3f}" + (f" {self.offset:+.3f}" if self.offset else "")
 
+    @property
+    def full_share(self) -> float:
+        """How much the property that counts most would add to the score if it were as active as
+        the strongest one here: the scale of the shares. 0 where nothing speaks for the category.
+        """
+        items = (*self.evidence, *self.unexpected)
+        strongest = max((item.activation for item in items), default=0.0)
+        weights = [item.share / item.activation for item in self.evidence if item.activation > 0]
+        return strongest * max(weights, default=0.0)
+
     def describe(self, top: int = 8, width: int = 88) -> str:
         """Readable text of several lines; at most `top` properties under each heading."""
         rival = f" (next best: {self.others[0][0]} {self.others[0][1]:.3f})" if self.others else ""
@@ -117,7 +127,8 @@ def explain_pixel(
         return Evidence(k, label_space.properties[k].name, float(u[k]), float(share))
 
     order = np.argsort(-u, kind="stable").tolist()
-    own = tuple(evidence(k) for k in order if signature[k])
+    # As active ones come first, too, unless properties have weights.
+    own = tuple(sorted((evidence(k) for k in order if signature[k]), key=lambda item: -item.share))
     ranked = [int(j) for j in np.argsort(-scores, kind="stable") if j != chosen]
     return Explanation(
         category=label_space.categories[chosen],

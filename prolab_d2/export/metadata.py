@@ -27,7 +27,8 @@ def describe(predictor: Predictor, cfg: CfgNode, graph: InferenceGraph) -> dict[
         "format_version", "prolab_d2", "torch": versions; "supervision": "property" or "category";
         "categories": N names in the order of the ids, "colors": N triples of 0 to 255;
         "label_space_hash"; with property supervision "properties": K names, "signatures": N lists
-        of indices of properties, "similarity" and "temperature";
+        of indices of properties, "similarity", "temperature", and "property_weights": K numbers
+        that the scores of the graph have in them, or None;
         "pixel_format": always "RGB", "pixel_mean": 3 values of 0 to 255, to fill up images with;
         "input_type"; "size": [H, W] or None for any multiples of "size_divisibility", and
         "min_size_test" and "max_size_test", the sides to which the checkpoint's config resizes an
@@ -56,10 +57,12 @@ def describe(predictor: Predictor, cfg: CfgNode, graph: InferenceGraph) -> dict[
         "stride": graph.stride,
     }
     if graph.is_property:
+        weights = space.property_weights
         result |= {
             "properties": [entry.name for entry in space.properties],
             "signatures": [np.flatnonzero(row).tolist() for row in space.signatures],
             "similarity": graph.property_space.similarity,
             "temperature": graph.property_space.temperature,
+            "property_weights": None if weights is None else weights.tolist(),
         }
     return result

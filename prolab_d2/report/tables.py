@@ -29,11 +29,11 @@ def evidence_tables(explanation: Explanation, more: More | None = None) -> str:
     absent = set(explanation.missing)
     present = [item for item in explanation.evidence if item not in absent]
     items = (*explanation.evidence, *explanation.unexpected)
-    longest = max((item.activation for item in items), default=0.0)
+    longest, full = max((item.activation for item in items), default=0.0), explanation.full_share
     return "".join(
         (
-            _table("What speaks for it: shares of the score", present, longest, "supports", more),
-            _table("Expected, but not seen", explanation.missing, longest, "missing", more),
+            _table("What speaks for it: shares of the score", present, full, "supports", more),
+            _table("Expected, but not seen", explanation.missing, full, "missing", more),
             _table("Seen, but not expected", explanation.unexpected, longest, "opposes", more),
         )
     )
@@ -44,14 +44,10 @@ def _table(
 ) -> str:
     if not items:
         return ""
+    values = [item.activation if kind == "opposes" else item.share for item in items[:ROWS]]
     rows = [
-        _row(
-            bar(item.activation / longest if longest > 0 else 0, kind),
-            f"{item.activation if kind == 'opposes' else item.share:.3f}",
-            item,
-            more,
-        )
-        for item in items[:ROWS]
+        _row(bar(value / longest if longest > 0 else 0, kind), f"{value:.3f}", item, more)
+        for item, value in zip(items, values, strict=False)
     ]
     return f"<h4>{heading}</h4><table>{''.join(rows)}{_rest(len(items) - ROWS)}</table>"
 
@@ -73,15 +69,10 @@ def contrast_table(contrast: Contrast, changes: Changes | None, more: More | Non
     """Why one category and not the other, and what would change that."""
     terms = [term for term in contrast.terms if not (term.in_category and term.in_other)]
     strongest = max((term.activation for term in contrast.terms), default=0.0)
-    own, other = (
-        sum(getattr(term, side) for term in contrast.terms) ** -0.5
-        for side in ("in_category", "in_other")
-    )
-    longest = max(strongest, 1e-12) * max(own, other)
+    longest = max((abs(strongest * term.weight) for term in terms), default=0.0) or 1.0
     rows = []
     for term in terms[: 2 * ROWS]:
-        full = own if term.in_category else -other
-        drawn = diverging_bar(term.difference / longest, strongest * full / longest)
+        drawn = diverging_bar(term.difference / longest, strongest * term.weight / longest)
         rows.append(_row(drawn, f"{term.difference:+.3f}", term, more))
     rows.append(_rest(len(terms) - 2 * ROWS))
     text = (

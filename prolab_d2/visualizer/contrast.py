@@ -71,7 +71,7 @@ def contrast_panel(
         (f"Only {b} has: speaks for {b}", contrast.opposing, UNEXPECTED),
     ]
     strongest = max((term.activation for term in contrast.terms), default=0.0)
-    longest = max((_full(term, strongest, contrast) for term in contrast.terms), default=0.0)
+    longest = max((_full(term, strongest) for term in contrast.terms), default=0.0)
 
     def fill(canvas: Canvas) -> int:
         title = f"{a}, not {b}"
@@ -86,7 +86,7 @@ def contrast_panel(
             lines = wrap(heading, TEXT, room, bold=True)
             y = canvas.lines(GAP, y + 12, lines, TEXT, bold=True) + 2
             for term in terms[:top]:
-                full = _full(term, strongest, contrast)
+                full = _full(term, strongest)
                 y = _row(canvas, y, term, full, longest, color)
             if len(terms) > top:
                 rest = sum(term.difference for term in terms[top:])
@@ -105,23 +105,22 @@ def _shared(contrast: Contrast) -> str:
     shared = contrast.shared
     total = sum(term.difference for term in shared)
     text = f"{len(shared)} {'property' if len(shared) == 1 else 'properties'} of both"
-    if len(contrast.supporting) == len(contrast.opposing):
+    weight = max((term.weight for term in contrast.shared), key=abs)
+    if abs(weight) < 1e-9:
         return f"{text}: no difference."
-    fewer = len(contrast.supporting) < len(contrast.opposing)
-    return (
-        f"{text}: {total:+.3f}, as each counts for more with "
-        f"{contrast.category if fewer else contrast.other}, which has fewer properties."
-    )
+    # Each counts for more in the shorter signature.
+    shorter, own, others = contrast.category, contrast.supporting, contrast.opposing
+    if weight < 0:
+        shorter, own, others = contrast.other, others, own
+    reason = "which has fewer properties"
+    if len(own) >= len(others):  # with property weights
+        reason = "whose properties weigh less together"
+    return f"{text}: {total:+.3f}, as each counts for more with {shorter}, {reason}."
 
 
-def _full(term: Term, strongest: float, contrast: Contrast) -> float:
+def _full(term: Term, strongest: float) -> float:
     """What the term would be, without its sign, at the strongest activation of all terms."""
-    if strongest <= 0:
-        return abs(term.difference)
-    own = sum(t.in_category for t in contrast.terms)
-    other = sum(t.in_other for t in contrast.terms)
-    weight = term.in_category / own**0.5 - term.in_other / other**0.5
-    return abs(strongest * weight)
+    return abs(strongest * term.weight) if strongest > 0 else abs(term.difference)
 
 
 def _axis(canvas: Canvas, y: int, a: str, b: str, metadata: Metadata) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from detectron2.data.catalog import Metadata
 
 from prolab_d2.canvas import GAP, SMALL, TEXT, Canvas, Color, wrap
-from prolab_d2.explain import Evidence, Explanation
+from prolab_d2.explain import Explanation
 from prolab_d2.visualizer.overlay import color_of, draw_segmentation, mark_region
 from prolab_d2.visualizer.palette import EMPTY, MUTED, NEUTRAL, SUPPORTS, UNEXPECTED
 from prolab_d2.visualizer.panel import PANEL_WIDTH, beside, fitted_panel, write_title
@@ -65,13 +65,17 @@ def evidence_panel(
         y = write_title(canvas, f"{name} {explanation.score_text}", below, color)
         room = width - 2 * GAP
         longest = max((item.activation for _, items, _ in parts for item in items), default=0.0)
+        full = explanation.full_share
         for heading, items, bar in parts:
             if not items:
                 continue
             lines = wrap(heading, TEXT, room, bold=True)
             y = canvas.lines(GAP, y + 14, lines, TEXT, bold=True) + 2
             for item in items[:top]:
-                y = _row(canvas, y, item, longest, bar)
+                value, most = (
+                    (item.activation, longest) if bar == UNEXPECTED else (item.share, full)
+                )
+                y = _row(canvas, y, item.name, value, most, bar)
             if len(items) > top:
                 more = f"... and {len(items) - top} more"
                 y = canvas.lines(GAP, y, [more], SMALL, color=MUTED)
@@ -80,14 +84,13 @@ def evidence_panel(
     return fitted_panel(width, fill)
 
 
-def _row(canvas: Canvas, y: int, item: Evidence, longest: float, fill: Color) -> int:
-    """A bar as long as the activation, its number, and the property's name below."""
+def _row(canvas: Canvas, y: int, name: str, value: float, most: float, fill: Color) -> int:
+    """A bar as long as the value, which is at most `most`, its number, and the name below."""
     room = canvas.width - 2 * GAP - NUMBER_WIDTH
-    length = round(room * max(item.activation, 0.0) / longest) if longest > 0 else 0
+    length = round(room * max(value, 0.0) / most) if most > 0 else 0
     canvas.rectangle(GAP, y + 4, room, BAR_HEIGHT, EMPTY)
     canvas.rectangle(GAP, y + 4, length, BAR_HEIGHT, fill, MUTED)
-    value = item.activation if fill == UNEXPECTED else item.share
     middle = y + 4 + BAR_HEIGHT // 2
     canvas.text(canvas.width - GAP, middle, f"{value:.3f}", SMALL, anchor="rm")
-    lines = wrap(item.name, SMALL, canvas.width - 2 * GAP)
+    lines = wrap(name, SMALL, canvas.width - 2 * GAP)
     return canvas.lines(GAP, y + BAR_HEIGHT + 7, lines, SMALL) + 5

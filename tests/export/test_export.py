@@ -14,6 +14,7 @@ from PIL import Image
 
 from prolab_d2 import LabelSpace, Predictor, ProLabError
 from prolab_d2.export import OnnxModel, TorchModel, export_checkpoint, formats
+from prolab_d2.label_space.property_weights import write_property_weights
 from tests.conftest import make_tiny_cfg, save_tiny_checkpoint, tiny_scene
 
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -161,6 +162,40 @@ def test_the_file_says_what_is_needed_to_use_it(
     assert about["size"] is None and about["size_divisibility"] == 32 and about["stride"] == 4
     assert (about["min_size_test"], about["max_size_test"]) == (64, 128)
     assert about["temperature"] == 0.04 and about["similarity"] == "cosine_sigmoid"
+    assert about["property_weights"] is None
+
+
+@pytest.mark.parametrize("suffix", [".pt2", pytest.param(".onnx", marks=pytest.mark.slow)])
+def test_weights_of_the_properties_are_in_the_file(
+    tiny_checkpoint: Path, tiny_label_space: LabelSpace, tmp_path: Path, suffix: str
+) -> None:
+    weights = np.array([1, 0.5, 0.2, 1, 0, 0.7, 1, 0.3, 0.9, 0, 1, 0.1])
+    write_property_weights(tmp_path / "weights.json", tiny_label_space, weights)
+    overrides = ["MODEL.PROLAB.PROPERTY_WEIGHTS", str(tmp_path / "weights.json")]
+    path = tmp_path / f"model{suffix}"
+    export_checkpoint(tiny_checkpoint, path, size=(64, 96), resize=True, overrides=overrides)
+    model = formats.SUFFIXES[suffix](path)
+    assert model.metadata["property_weights"] == pytest.approx(weights)
+    image = noise((64, 96))
+    scores, properties = model(image)
+    # By their formula, from the activations in the file, which have no weights.
+    signatures = np.zeros((5, 12))
+    for row, places in zip(signatures, model.metadata["signatures"], strict=True):
+        row[places] = 1
+    a, y = np.moveaxis(properties[0], 0, -1) * weights, signatures * weights
+    lengths = np.linalg.norm(a, axis=-1)[..., None] * np.linalg.norm(y, axis=1)
+    cosine = resized(np.moveaxis(a @ y.T / lengths, -1, 0)[None], (64, 96))
+    np.testing.assert_allclose(scores, cosine, atol=1e-5)
+    _, plain = expected(tiny_checkpoint, image[0])
+    np.testing.assert_allclose(properties[0], plain, atol=1e-4)
+    # The labels are those of PyTorch with the weights, and not those without.
+    rgb = np.ascontiguousarray(image[0].transpose(1, 2, 0))
+    labels, equal = (
+        Predictor.from_checkpoint(tiny_checkpoint, "cpu", options)(rgb).labels
+        for options in (overrides, [])
+    )
+    assert (scores[0].argmax(axis=0) == labels).mean() > 0.999
+    assert (labels != equal).mean() > 0.05
 
 
 def test_the_example_of_the_readme_runs(
