@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,15 @@ import torch.nn.functional as F
 from detectron2.config import CfgNode
 
 from prolab_d2 import LabelSpace, Predictor, ProLabError
+from prolab_d2.data.augmentation import make_views
 from prolab_d2.explain.blame import blame_properties
 from prolab_d2.explain.contrast import contrast_categories
+from prolab_d2.explain.evidence import explain_pixel
 from prolab_d2.explain.inputs import category_weights, ideal_activations
 from prolab_d2.label_space.property_weights import write_property_weights
 from prolab_d2.modeling import PropertySegmentor, PropertySpace
+from prolab_d2.report.tables import contrast_table, evidence_tables
+from prolab_d2.visualizer.contrast import _shared
 from tests.conftest import save_tiny_checkpoint
 
 WEIGHTS = torch.tensor([1, 0.5, 0.2, 1, 0, 0.7, 1, 0.3, 0.9, 0, 1, 0.1])
@@ -107,6 +112,93 @@ def test_shares_add_up_to_the_score_that_decided_also_in_windows(
         assert prediction.labels[y, x] == int(expected.argmax())
         difference = prediction.contrast(prediction.pixel(x, y), 0, 3).difference
         assert difference == pytest.approx(float(expected[0] - expected[3]), abs=1e-5)
+
+
+@pytest.mark.parametrize("windows", [False, True])
+def test_views_are_answered_by_the_weighted_scores_also_in_windows(
+    tiny_checkpoint: Path, weights_file: Path, windows: bool
+) -> None:
+    options = ["TEST.AUG.ENABLED", "True", "TEST.AUG.MIN_SIZES", "(64, 96)"]
+    if windows:
+        options += ["TEST.SLIDING_WINDOW.ENABLED", "True"]
+        options += ["TEST.SLIDING_WINDOW.CROP_SIZE", "[64, 64]"]
+        options += ["TEST.SLIDING_WINDOW.STRIDE", "[43, 29]"]
+    image = np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+    equal = Predictor.from_checkpoint(tiny_checkpoint, "cpu", options)(image).labels
+    options += ["MODEL.PROLAB.PROPERTY_WEIGHTS", str(weights_file)]
+    predictor = Predictor.from_checkpoint(tiny_checkpoint, "cpu", options)
+    y = torch.tensor(predictor.label_space.signatures) * WEIGHTS
+    mean = torch.zeros(1, 5, 64, 80)
+    views = make_views(image, predictor._views)
+    assert len(views) == 4 and len({view["image"].shape for view in views}) == 2
+    for view in views:
+        maps = predictor.model.predict_logits(view["image"])
+        assert (len(maps.tiles) > 1) == windows
+        total, count = torch.zeros(1, 5, *maps.image_size), torch.zeros(maps.image_size)
+        for tile in maps.tiles:
+            a = torch.sigmoid(tile.values / 0.04) * WEIGHTS[:, None, None]
+            scores = F.cosine_similarity(a[:, None], y[:, :, None, None], dim=2)
+            top, left, bottom, right = tile.box
+            scores = F.interpolate(scores, tile.padded_size, mode="bilinear")
+            total[..., top:bottom, left:right] += scores[..., : bottom - top, : right - left]
+            count[top:bottom, left:right] += 1
+        probabilities = F.interpolate(total / count, (64, 80), mode="bilinear").softmax(dim=1)
+        mean += probabilities.flip(-1) if view["flip"] else probabilities
+    best = mean.topk(2, dim=1).values[0]
+    clear = (best[0] - best[1] > 1e-5).numpy()
+    labels = predictor(image).labels
+    assert clear.mean() > 0.99
+    assert (labels == mean.argmax(dim=1)[0].numpy())[clear].all()
+    assert (labels != equal).mean() > 0.02
+
+
+def test_explanations_show_what_counts_not_what_is_active(tiny_label_space: LabelSpace) -> None:
+    weighted = tiny_label_space.with_property_weights(WEIGHTS.numpy())
+    # Property 4, of fence and sign symbol, has the weight 0.
+    u = np.full(12, 0.2)
+    u[4] = 0.5
+    explanation = explain_pixel(u, weighted, "fence")
+    shares = [item.share for item in explanation.evidence]
+    assert shares == sorted(shares, reverse=True) and sum(shares) == explanation.score
+    assert explanation.evidence[-1].index == 4 and shares[-1] == 0
+    # Property 3, of weight 1, at the activation of the strongest one.
+    assert explanation.full_share == pytest.approx(0.5 / np.hypot(1, 0.7))
+    assert explanation.full_share == pytest.approx(2.5 * shares[0])
+    widths = bar_widths(evidence_tables(explanation), ("supports", "missing"))
+    scale = [100 * share / explanation.full_share for share in shares]
+    assert sorted(widths) == pytest.approx(sorted(scale), abs=0.06)
+    plain = explain_pixel(u, tiny_label_space, "fence")
+    assert plain.evidence[0].index == 4 and plain.full_share == plain.evidence[0].share
+
+    contrast = contrast_categories(u, weighted, "fence", "sign symbol")
+    for term in contrast.terms:
+        assert term.difference == pytest.approx(term.activation * term.weight)
+    full = max(abs(0.5 * term.weight) for term in contrast.terms)
+    widths = bar_widths(contrast_table(contrast, None), ("full",))
+    expected = [50 * abs(0.5 * t.weight) / full for t in contrast.terms if t.index != 4]
+    assert sorted(widths) == pytest.approx(sorted(expected), abs=0.06)
+
+
+def bar_widths(html: str, kinds: tuple[str, ...]) -> list[float]:
+    return [
+        float(width)
+        for kind, width in re.findall(r'<rect class="(\w+)"[^>]*? width="([\d.]+)"', html)
+        if kind in kinds
+    ]
+
+
+def test_shared_properties_count_for_more_where_the_others_weigh_less() -> None:
+    """Both have three properties, one of them shared; only the weights differ."""
+    signatures = np.array([[1, 1, 1, 0, 0], [1, 0, 0, 1, 1]], dtype=bool)
+    space = LabelSpace.from_arrays(["a", "b"], np.eye(5), signatures, list("vwxyz"))
+    u = np.full(5, 0.3)
+    assert "no difference" in _shared(contrast_categories(u, space, "a", "b"))
+    weighted = space.with_property_weights([1, 0.1, 0.1, 1, 1])
+    contrast = contrast_categories(u, weighted, "a", "b")
+    assert contrast.shared[0].difference > 0.1
+    text = _shared(contrast)
+    assert f"{contrast.shared[0].difference:+.3f}" in text
+    assert "more with a, whose properties weigh less together" in text
 
 
 def test_exact_activations_leave_nothing_to_blame(tiny_label_space: LabelSpace) -> None:
