@@ -17,11 +17,13 @@ from prolab_d2.explain.blame import blame_properties
 from prolab_d2.explain.contrast import contrast_categories
 from prolab_d2.explain.evidence import explain_pixel
 from prolab_d2.explain.inputs import category_weights, ideal_activations
+from prolab_d2.label_space import build_label_space
 from prolab_d2.label_space.property_weights import write_property_weights
 from prolab_d2.modeling import PropertySegmentor, PropertySpace
 from prolab_d2.report.tables import contrast_table, evidence_tables
 from prolab_d2.visualizer.contrast import _shared
 from tests.conftest import save_tiny_checkpoint
+from tests.label_space.conftest import WordEncoder
 
 WEIGHTS = torch.tensor([1, 0.5, 0.2, 1, 0, 0.7, 1, 0.3, 0.9, 0, 1, 0.1])
 
@@ -112,6 +114,32 @@ def test_shares_add_up_to_the_score_that_decided_also_in_windows(
         assert prediction.labels[y, x] == int(expected.argmax())
         difference = prediction.contrast(prediction.pixel(x, y), 0, 3).difference
         assert difference == pytest.approx(float(expected[0] - expected[3]), abs=1e-5)
+
+
+def test_new_categories_are_scored_by_the_same_weights(tiny_cfg: CfgNode, tmp_path: Path) -> None:
+    encoder = WordEncoder(16)
+    sentences = {
+        "sky": ["blue and far away", "wide and even"],
+        "meadow": ["wide and even ground", "green blades of grass"],
+        "fence": ["thin upright bars", "painted metal"],
+    }
+    space = build_label_space(sentences, encoder, 4)
+    space.save(tmp_path / "space")
+    weights = np.array([1, 0.4, 0.7, 0.2])
+    write_property_weights(tmp_path / "weights.json", space, weights)
+    tiny_cfg.MODEL.PROLAB.LABEL_SPACE = str(tmp_path / "space")
+    tiny_cfg.MODEL.PROLAB.PROPERTY_WEIGHTS = str(tmp_path / "weights.json")
+    predictor = Predictor.from_checkpoint(save_tiny_checkpoint(tiny_cfg, tmp_path), "cpu")
+    new = {"lawn": ["green blades of grass"], "rail": ["thin upright bars"]}
+    image = np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+    prediction = predictor.with_vocabulary(new, encoder)(image)
+    y = prediction.label_space.signatures * weights
+    a = prediction.properties.astype(np.float64)[:, 5, 7] * weights
+    for category in range(5):
+        cosine = y[category] @ a / np.linalg.norm(y[category]) / np.linalg.norm(a)
+        u = prediction.unit_activations[:, 5, 7]
+        score = explain_pixel(u, prediction.label_space, category).score
+        assert score == pytest.approx(cosine, abs=1e-5)
 
 
 @pytest.mark.parametrize("windows", [False, True])
