@@ -51,6 +51,13 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--max-upload", type=float, default=20, metavar="MB", help="largest file (default: 20)"
     )
+    result.add_argument(
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="KEY VALUE",
+        help="changes to the config; must come last",
+    )
     return result
 
 
@@ -68,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
         from prolab_d2.explorer.workbench import Workbench
         from prolab_d2.predictor import Predictor
 
-        predictor = Predictor.from_checkpoint(args.checkpoint, args.device)
+        predictor = Predictor.from_checkpoint(args.checkpoint, args.device, args.opts)
         with Workbench(predictor, Limits(megabytes=args.max_upload), args.encoder) as workbench:
             if args.host not in LOOPBACK:
                 print("anybody who can reach this computer can use the page", flush=True)

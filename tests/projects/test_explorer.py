@@ -6,13 +6,17 @@ import hashlib
 import json
 import socket
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from projects.ProLab import explorer
 from prolab_d2 import Predictor
 from prolab_d2.checkpoint import read_checkpoint, read_tensors
 from prolab_d2.explorer.server import listen
+from prolab_d2.explorer.workbench import Workbench
+from prolab_d2.label_space.property_weights import write_property_weights
 from prolab_d2.scenes import draw_scene
 
 
@@ -24,6 +28,29 @@ def test_without_gradio_it_says_what_to_install(
     assert "pip install 'gradio>=6'" in capsys.readouterr().err
     assert explorer.main(["--port", "70000"]) == 2
     assert explorer.main(["--max-upload", "0"]) == 2
+
+
+def test_options_of_the_config_reach_the_network(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    space = read_checkpoint(explorer.SHIPPED).label_space
+    weights = np.linspace(0.1, 1, space.num_properties)
+    write_property_weights(tmp_path / "weights.json", space, weights)
+    asked = []
+
+    def serve(workbench: Workbench, *_: object) -> None:
+        session, _ = workbench.draw(0)
+        asked.append((session.ask(100, 140), session.prediction))
+
+    monkeypatch.setattr(explorer, "serve", serve)
+    monkeypatch.setattr(explorer, "require_gradio", lambda: None)
+    options = ["--opts", "MODEL.PROLAB.PROPERTY_WEIGHTS", str(tmp_path / "weights.json")]
+    explorer.main(["--port", "0", "--device", "cpu", *options])
+    ((answer, prediction),) = asked
+    assert prediction.label_space.property_weights == pytest.approx(weights)
+    explanation = prediction.explain(100, 140)
+    assert f"score {explanation.score:.3f} at pixel 100, 140" in answer.evidence
+    assert sum(item.share for item in explanation.evidence) == pytest.approx(explanation.score)
 
 
 def test_a_port_in_use_is_one_sentence() -> None:
