@@ -58,6 +58,7 @@ def test_bad_input_is_one_sentence_and_trains_nothing(
         (["--config", str(config)], "--held-out, --output and --record are needed"),
         (["--config", "none", "--candidates"], "config none does not exist"),
         (arguments(config, "lorry"), "lorry"),
+        ([*arguments(config, "car"), "--cost", "-1"], "--cost -1.0: give points of mIoU"),
         (arguments(config, "sky"), "'sky' has 1 properties that 2 or more seen categories have"),
     ):
         assert open_vocabulary.main(given) == 2
@@ -97,6 +98,21 @@ def test_the_protocol_is_run_once_and_recorded(
     row = next(line for line in first.splitlines() if line.startswith("| car") and "unseen" in line)
     shown = record["runs"]["property"]["tests"][dataset]["percent"]["extend"]["mIoU_unseen"]
     assert f"{shown:.2f}" in row
+    for supervision, way in (("property", "extend"), ("text", "swap"), ("category", "conse")):
+        test = record["runs"][supervision]["tests"][dataset]
+        assert set(test["percent"]) >= {way, f"{way}_stacked"}
+        assert set(test["stacking"][way]["offsets"]) == {"car"}
+        assert test["stacking"][way]["cost"] == 1.0
+    assert "IoU, mixed categories, stacked" in first and "nearest category, stacked" not in first
+
+    # Another cost repeats the tests, not the trainings.
+    one = ["--supervisions", "category", "--cost", "0"]
+    assert open_vocabulary.main([*arguments(config, "car"), *one]) == 0
+    without = capfd.readouterr().out
+    assert ": training" not in without and ": test on" in without and "stacked" not in without
+    assert open_vocabulary.main(arguments(config, "car")) == 0
+    again = capfd.readouterr().out
+    assert again.count(": test on") == 1 and again.splitlines()[-10:] == first.splitlines()[-10:]
 
     # Again: everything is taken from the records, also without the checkpoints.
     for file in (config.parent / "runs").glob("*/*.pth"):
