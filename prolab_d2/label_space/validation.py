@@ -194,12 +194,12 @@ def check_bank_and_signatures(
             f"{where}: row {zero[0]} of the bank is zero and has no direction: "
             "drop that property or build the label space again"
         )
-    for name, row in zip(categories, signatures, strict=True):
-        if not row.any():
-            raise ProLabError(
-                f"{where}: category {name!r} has no property: describe it with at least one "
-                "sentence and build again, or drop the category with LabelSpace.subset()"
-            )
+    empty = np.flatnonzero(~signatures.any(1))
+    if len(empty):
+        raise ProLabError(
+            f"{where}: category {categories[empty[0]]!r} has no property: describe it with at "
+            "least one sentence and build again, or drop the category with LabelSpace.subset()"
+        )
 
 
 def check_sentence_arrays(

@@ -5,7 +5,7 @@ Shapes: N categories, K properties, D embedding, M descriptions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from prolab_d2.label_space.growing import (
     encoder_difference,
 )
 from prolab_d2.label_space.label_space import LabelSpace
-from prolab_d2.label_space.synonyms import concept
+from prolab_d2.label_space.synonyms import concept, shared_name
 
 __all__ = [
     "StoredEmbeddings",
@@ -166,20 +166,35 @@ def trained_names(
 ) -> tuple[tuple[str | None, ...], tuple[bool, ...]]:
     """Which categories a network has been trained with.
 
-    The same name (whatever its case) or a listed synonym (`synonyms.concept`) is the same.
+    The same name (whatever its case) or a listed synonym (`synonyms.concept`) is the same. Beside
+    "pot, flowerpot", which others call "pot", a plain "pot" is something else.
 
     Returns:
         The trained category that each of `names` is, None where there is none or another of
         `names` is it already; and whether each has been seen in training.
     """
-    by_name = {" ".join(name.lower().split()): name for name in reversed(trained)}
-    found = [by_name.pop(" ".join(name.lower().split()), None) for name in names]
-    rest = {concept(name): name for name in reversed(trained) if name not in found}
-    for i, name in enumerate(names):
-        if found[i] is None:
+    asked = [_plain(name) for name in names]
+    by_name = {_plain(name): name for name in reversed(trained)}
+    other = _heads(asked) - _heads(by_name)
+    for name in _heads(by_name) - _heads(asked):
+        by_name.pop(name, None)
+    learnt = tuple(by_name.values())[::-1]
+    found = [None if name in other else by_name.pop(name, None) for name in asked]
+    rest = {concept(name): name for name in reversed(learnt) if name not in found}
+    concepts = {concept(name) for name in learnt}
+    for i, name in enumerate(asked):
+        if found[i] is None and name not in other:
             found[i] = rest.pop(concept(name), None)
-    concepts = {concept(name) for name in trained}
-    return tuple(found), tuple(concept(name) in concepts for name in names)
+    return tuple(found), tuple(concept(n) in concepts and n not in other for n in asked)
+
+
+def _heads(names: Iterable[str]) -> set[str]:
+    """What others call the categories for which a data set lists several names."""
+    return {shared_name(name) for name in names if "," in name}
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.lower().split())
 
 
 def in_trained_properties(

@@ -55,6 +55,27 @@ def test_synonyms_are_one_concept() -> None:
     assert concept("sign  symbol") == concept("sign") == concept("traffic sign")
 
 
+def test_of_a_list_of_names_the_first_counts() -> None:
+    assert concept("windowpane, window") == concept("window")
+    assert concept("postbox, mailbox, letter box") == concept("post box") == concept("mailbox")
+    assert concept("bag, handbag, pocketbook, purse") == "handbag" != concept("bag")
+
+
+def test_several_of_a_category_are_seen_where_it_is() -> None:
+    names, seen = trained_names(["buckets", "bucket, pail", "spotlights"], ["bucket"])
+    assert names == ("bucket", None, None)
+    assert seen == (True, True, False)
+
+
+def test_a_name_beside_a_list_that_begins_with_it_is_something_else() -> None:
+    """ADE20K's "pot" of 150 categories is the "pot, flowerpot" of 847, which has a "pot", too."""
+    full = ("pot, flowerpot", "pot", "car, auto")
+    assert trained_names(full, ["car", "pot"]) == (("pot", None, "car"), (True, False, True))
+    assert trained_names(["pot", "car"], full) == (("pot, flowerpot", "car, auto"), (True, True))
+    assert trained_names(["pot"], ["pot"]) == (("pot",), (True,))
+    assert trained_names(full, full) == (full, (True, True, True))
+
+
 def test_the_same_name_comes_before_a_synonym_and_each_is_given_once() -> None:
     names, seen = trained_names(
         ["motorbike", "Motorcycle", "minibike", "kite"], ["car", "motorcycle", "motorbike"]
