@@ -25,12 +25,13 @@ LLM_STAMP := $(STAMPS)/llm-$(LLM_KEY)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup llm demo test test-slow lint clean
+.PHONY: help setup llm demo tutorial test test-slow lint clean
 
 help:
 	@echo "make setup      the environment $(VENV): torch, this package, Detectron2"
 	@echo "make llm        llama.cpp from source, and a small language model; needs a C++ compiler"
 	@echo "make demo       train, evaluate and explain a small model; results in output/demo"
+	@echo "make tutorial   run the tutorial notebook and store its outputs in it"
 	@echo "make test       all tests but the slow ones"
 	@echo "make test-slow  the slow tests"
 	@echo "make lint       ruff: rules and format"
@@ -85,6 +86,9 @@ $(LLM_STAMP): $(DETECTRON2_STAMP)
 
 demo: setup
 	$(BIN)/python tools/run_demo.py
+
+tutorial: setup
+	$(BIN)/python tools/run_tutorial.py
 
 test: setup
 	$(BIN)/python -m pytest -m "not slow"

