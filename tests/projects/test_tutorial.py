@@ -68,7 +68,7 @@ def commands(notebook: NotebookNode) -> list[list[str]]:
         if not cell.source.startswith("%%bash"):
             continue
         for line in cell.source.replace("\\\n", " ").splitlines():
-            words = shlex.split(line.partition(" 2>&1")[0])
+            words = shlex.split(re.split(r" 2>&1| \|", line)[0])
             if words[:1] == ["python"]:
                 found.append(words[1:])
     return found
