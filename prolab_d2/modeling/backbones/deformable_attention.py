@@ -126,7 +126,7 @@ def sample_points(
     # which takes about half the time of the usual order on a CPU.
     points = points.expand(-1, -1, len(sizes), -1).permute(3, 2, 0, 1)[:, :, :, None, None]
     offsets = offsets.permute(5, 3, 0, 2, 4, 1)
-    weights = weights.permute(3, 0, 2, 4, 1)
+    weights = weights.permute(3, 0, 2, 4, 1).contiguous()
     total = value.new_zeros(())
     for level, (height, width) in enumerate(sizes):
         x = points[0, level] + offsets[0, level] / width
@@ -140,7 +140,15 @@ def sample_points(
             align_corners=False,
         )
         total = total + (samples * weights[level].flatten(0, 1)[:, None]).sum(dim=2)
+    if total.requires_grad:
+        # The gradient comes in the order of the tokens, channels last, which would carry on into
+        # that of the samples, so that `grid_sample` copies P times as much to turn it round.
+        total.register_hook(_contiguous)
     return total.unflatten(0, (batch, heads)).flatten(1, 2).transpose(1, 2)
+
+
+def _contiguous(gradient: Tensor | None) -> Tensor | None:
+    return None if gradient is None else gradient.contiguous()
 
 
 def cell_centres(sizes: Sequence[Size], like: Tensor) -> Tensor:
