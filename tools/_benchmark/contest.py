@@ -56,7 +56,8 @@ class Contest:
             further ones (a bare matrix product, say) are there to see.
         settings: sizes and options, for the file of results.
         goals: none where nothing has to be reached.
-        check: returns how far the first two sides are apart, relative to the size of the numbers.
+        check: returns how far the first sides are apart, relative to the size of the numbers.
+        checked: how many sides it compares.
         tolerance: the most that `check` may return.
         pixels: what one run deals with, for the throughput; 0 if that says nothing.
         runs: at most so many timed runs, for sides that take long.
@@ -67,6 +68,7 @@ class Contest:
     settings: dict[str, Any] = field(default_factory=dict)
     goals: tuple[Goal, ...] = ()
     check: Callable[[], float] | None = None
+    checked: int = 2
     tolerance: float = 1e-5
     pixels: int = 0
     runs: int | None = None
@@ -142,8 +144,9 @@ def run_contest(contest: Contest, runs: int, device: torch.device, memory: bool 
         difference = contest.check()
         # Not "greater": NaN must not pass.
         if not difference <= contest.tolerance:
+            names = " and ".join(list(contest.sides)[: contest.checked])
             raise ProLabError(
-                f"{contest.title}: {' and '.join(list(contest.sides)[:2])} differ by "
+                f"{contest.title}: {names} differ by "
                 f"{difference:.1e} (at most {contest.tolerance:.0e} is allowed), so their times "
                 "mean nothing: find out which of them is wrong"
             )
