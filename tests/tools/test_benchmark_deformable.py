@@ -39,11 +39,11 @@ def test_all_forms_agree_for_both_parts_of_both_networks(tmp_path: Path) -> None
 
 def _gradient_of_offsets_off(*inputs: Any) -> Tensor:
     offsets = inputs[3]
-    return sample_points(*inputs) + 1e-3 * (offsets - offsets.detach()).sum()
+    return sample_points(*inputs) + 1e-2 * (offsets - offsets.detach()).sum()
 
 
 @pytest.mark.parametrize(
-    "wrong", [lambda *inputs: sample_points(*inputs) * (1 + 1e-4), _gradient_of_offsets_off]
+    "wrong", [lambda *inputs: sample_points(*inputs) * (1 + 2e-4), _gradient_of_offsets_off]
 )
 def test_a_form_that_is_wrong_is_not_timed(
     wrong: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
