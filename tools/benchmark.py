@@ -21,7 +21,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from _benchmark import deformable, inference, label_space, loss, mapper, step
+from _benchmark import deformable, inference, label_space, loss, mapper, startup, step
 from _benchmark.contest import run_contest
 from _benchmark.options import add_common_options, check_common_options
 from _benchmark.report import as_json, outcome_text, summary_text
@@ -40,6 +40,7 @@ CASES = {
     "step": step,
     "label-space": label_space,
     "deformable": deformable,
+    "startup": startup,
 }
 
 

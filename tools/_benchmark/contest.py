@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from .measure import Measurement, measure, ratio
 
 __all__ = ["Contest", "Goal", "Outcome", "Side", "run_contest"]
 
-QUANTITIES = ("time", "memory", "seconds", "megabytes")
+QUANTITIES = ("time", "memory", "seconds", "more_seconds", "megabytes")
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Goal:
     """What the first side of a contest has to reach.
 
     Attributes:
-        quantity: "time" or "memory", as a multiple of the second side's; or "seconds" or
-            "megabytes" (10^6 bytes above start) of its own.
+        quantity: "time" or "memory", as a multiple of the second side's; "more_seconds" than the
+            second side; or "seconds" or "megabytes" (10^6 bytes above start) of its own.
         limit: the most that is allowed.
     """
 
@@ -61,6 +62,7 @@ class Contest:
         tolerance: the most that `check` may return.
         pixels: what one run deals with, for the throughput; 0 if that says nothing.
         runs: at most so many timed runs, for sides that take long.
+        memory: whether its peak tells anything; it does not where sides are other processes.
     """
 
     title: str
@@ -72,6 +74,7 @@ class Contest:
     tolerance: float = 1e-5
     pixels: int = 0
     runs: int | None = None
+    memory: bool = True
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,9 @@ class Outcome:
         first = next(iter(self.sides.values()))
         if goal.quantity == "seconds":
             return first.seconds
+        if goal.quantity == "more_seconds":
+            second = list(self.sides.values())[1]
+            return statistics.median(a - b for a, b in zip(first.wall, second.wall, strict=True))
         if goal.quantity == "megabytes":
             return None if first.memory is None else first.memory / 1e6
         return self.ratios().get(goal.quantity)
@@ -152,4 +158,4 @@ def run_contest(contest: Contest, runs: int, device: torch.device, memory: bool 
             )
     functions = {name: side.run for name, side in contest.sides.items()}
     runs = min(runs, contest.runs or runs)
-    return Outcome(contest, measure(functions, runs, device, memory), difference)
+    return Outcome(contest, measure(functions, runs, device, memory and contest.memory), difference)

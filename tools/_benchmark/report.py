@@ -85,7 +85,7 @@ def _milliseconds(seconds: float) -> str:
 
 def _amount(goal: Goal, value: float, limit: bool = False) -> str:
     """A figure in the words of the goal: "15.0 x less", "1.03 x", "50 ms", "300 MB"."""
-    if goal.quantity == "seconds":
+    if goal.quantity in ("seconds", "more_seconds"):
         return f"{'at most ' * limit}{value * 1e3:.4g} ms"
     if goal.quantity == "megabytes":
         return f"{'at most ' * limit}{value:.4g} MB"
