@@ -17,6 +17,7 @@ import numpy as np
 
 from prolab_d2.errors import ProLabError
 from prolab_d2.label_space import storage, validation
+from prolab_d2.label_space.properties import Property, make_properties, property_from_json
 from prolab_d2.label_space.quality import confused_groups
 
 if TYPE_CHECKING:
@@ -26,17 +27,6 @@ __all__ = ["LabelSpace", "Property"]
 
 # Arrays that say how a network's scores are read: they are stored, but no part of the hash.
 _READINGS = ("property_weights", "category_offsets")
-
-
-@dataclass(frozen=True)
-class Property:
-    """A cluster of descriptions.
-
-    `descriptions` holds its members as (category, sentence), in the order of the label space.
-    """
-
-    name: str
-    descriptions: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,10 +115,11 @@ class LabelSpace:
         )
         if tree is not None:
             tree = validation.tree_array(tree, num_sentences, where)
-        members = _members(sentences, property_of_description, len(bank))
         space = cls(
             categories=names,
-            properties=_properties(properties, members, len(bank), where),
+            properties=make_properties(
+                properties, sentences, property_of_description, len(bank), where
+            ),
             bank=_read_only(bank),
             signatures=_read_only(signatures),
             descriptions=sentences,
@@ -150,8 +141,9 @@ class LabelSpace:
             ProLabError: there is none, or it is broken.
         """
         folder = storage.find_folder(folder_or_name)
-        data = storage.read_folder(folder)
-        space = cls._from_data(data, str(folder))
+        with storage.without_garbage_collection():
+            data = storage.read_folder(folder)
+            space = cls._from_data(data, str(folder))
         storage.check_files_belong_together(folder, data)
         return space
 
@@ -188,7 +180,7 @@ class LabelSpace:
             document["categories"],
             arrays["bank"],
             arrays["signatures"],
-            [_property_from_json(entry, where) for entry in document["properties"]],
+            [property_from_json(entry, where) for entry in document["properties"]],
             document["descriptions"],
             {**document["provenance"], **log},
             embeddings=arrays.get("embeddings"),
@@ -447,48 +439,3 @@ def _read_only(array: np.ndarray | None) -> np.ndarray | None:
     if array is not None:
         array.flags.writeable = False
     return array
-
-
-def _members(
-    descriptions: Mapping[str, Sequence[str]], property_of_description: np.ndarray | None, k: int
-) -> list[tuple[tuple[str, str], ...]] | None:
-    """Members of every property, or None when nobody said which sentence belongs where."""
-    if property_of_description is None:
-        return None
-    members: list[list[tuple[str, str]]] = [[] for _ in range(k)]
-    pairs = ((name, line) for name, lines in descriptions.items() for line in lines)
-    for pair, number in zip(pairs, property_of_description.tolist(), strict=True):
-        members[number].append(pair)
-    return [tuple(group) for group in members]
-
-
-def _properties(
-    given: Sequence[Property | str] | None,
-    members: list[tuple[tuple[str, str], ...]] | None,
-    k: int,
-    where: str,
-) -> tuple[Property, ...]:
-    if given is None:
-        given = [f"property {i}" for i in range(k)]
-    if len(given) != k:
-        raise ProLabError(
-            f"{where}: {len(given)} properties are named, but the bank has {k} rows: "
-            "give one property per row"
-        )
-    return tuple(
-        entry
-        if isinstance(entry, Property)
-        else Property(entry, members[i] if members is not None else ())
-        for i, entry in enumerate(given)
-    )
-
-
-def _property_from_json(entry: Any, where: str) -> Property:
-    try:
-        pairs = tuple((category, line) for category, line in entry["members"])
-        return Property(entry["name"], pairs)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ProLabError(
-            f"{where}: an entry of 'properties' is not of the form "
-            '{"name": ..., "members": [[category, sentence], ...]}: restore or rebuild it'
-        ) from error

@@ -6,10 +6,12 @@ timings, which are no part of the content.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ __all__ = [
     "read_folder",
     "read_state",
     "shipped_label_spaces",
+    "without_garbage_collection",
     "write_folder",
 ]
 
@@ -130,6 +133,19 @@ def read_folder(folder: Path) -> Data:
     """
     document = _parse(_read_text(folder / JSON_NAME), str(folder / JSON_NAME))
     return document, _read_arrays(folder / ARRAYS_NAME), _read_log(folder / LOG_NAME)
+
+
+@contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """For reading: it makes many small objects and no garbage, so that Python would look for some
+    again and again among all objects of the process, which takes longer than the reading."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def check_files_belong_together(folder: Path, data: Data) -> None:

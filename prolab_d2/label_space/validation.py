@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from prolab_d2.errors import ProLabError
+from prolab_d2.label_space.properties import members_by_property
 
 if TYPE_CHECKING:
     from prolab_d2.label_space.label_space import LabelSpace
@@ -30,6 +31,8 @@ __all__ = [
     "tree_array",
     "unknown_name",
 ]
+
+_BLOCK_BYTES = 2**18
 
 
 def unknown_name(what: str, name: str, known: Sequence[str]) -> ProLabError:
@@ -115,14 +118,19 @@ def number_array(array: Any, what: str, dtype: type, ndim: int, where: str) -> n
             f"{where}: {what} has shape {result.shape}, but needs {ndim} axes, none of them empty: "
             "rebuild it"
         )
-    finite = _is_finite(result)
-    if not finite.all():
-        row = int(np.flatnonzero(~finite.all(axis=tuple(range(1, ndim))))[0])
+    if not all(_is_finite(rows).all() for rows in _blocks(result)):
+        row = int(np.flatnonzero(~np.isfinite(result).all(axis=tuple(range(1, ndim))))[0])
         raise ProLabError(
             f"{where}: {what} holds NaN or infinite values, first in row {row}: "
             "check the sentence encoder and build the label space again"
         )
     return result
+
+
+def _blocks(array: np.ndarray) -> Iterator[np.ndarray]:
+    """The rows in blocks that stay in the cache."""
+    rows = max(1, _BLOCK_BYTES * len(array) // array.nbytes)
+    return (array[start : start + rows] for start in range(0, len(array), rows))
 
 
 def _is_finite(array: np.ndarray) -> np.ndarray:
@@ -246,7 +254,7 @@ def check_label_space(space: LabelSpace, where: str) -> None:
             f"{len(space.bank)} rows: give one property per row"
         )
     _check_properties(space, where)
-    _check_assignment(space, where)
+    _check_members(space, where)
     try:
         json.dumps(space.provenance)
     except (TypeError, ValueError) as error:
@@ -264,6 +272,57 @@ def _check_properties(space: LabelSpace, where: str) -> None:
     double = first_duplicate(names)
     if double is not None:
         raise ProLabError(f"{where}: two properties are called {double!r}: rename one of them")
+
+
+def _check_members(space: LabelSpace, where: str) -> None:
+    """Sentences, members and signatures must tell the same story."""
+    assigned = space.property_of_description
+    if assigned is None:
+        _check_known(space, where)
+        return
+    lacking = np.flatnonzero(~space.signatures[space.category_of_description, assigned])
+    if len(lacking):
+        first = int(lacking[0])
+        line = [line for lines in space.descriptions.values() for line in lines][first]
+        raise ProLabError(
+            f"{where}: {line!r} belongs to property {space.properties[assigned[first]].name!r}, "
+            f"which the signature of {space.categories[space.category_of_description[first]]!r} "
+            "lacks: build the label space again"
+        )
+    if _members_follow(space, assigned):
+        return
+    _check_known(space, where)
+    expected = members_by_property(space.descriptions, assigned, len(space.properties))
+    other = [
+        e
+        for e, members in zip(space.properties, expected, strict=True)
+        if e.descriptions != members
+    ]
+    raise ProLabError(
+        f"{where}: the members of property {other[0].name!r} are not the descriptions that "
+        "property_of_description assigns to it: build the label space again"
+    )
+
+
+def _members_follow(space: LabelSpace, assigned: np.ndarray) -> bool:
+    """Whether every property has the members that `property_of_description` gives it, in order.
+
+    Without a tuple for each: so many new objects would have Python look for garbage.
+    """
+    counts = np.bincount(assigned, minlength=len(space.properties))
+    if [len(entry.descriptions) for entry in space.properties] != counts.tolist():
+        return False
+    order = assigned.argsort(kind="stable")
+    lines = [line for lines in space.descriptions.values() for line in lines]
+    told = [line for entry in space.properties for _, line in entry.descriptions]
+    if told != [lines[i] for i in order.tolist()]:
+        return False
+    owners = [name for entry in space.properties for name, _ in entry.descriptions]
+    return owners == [space.categories[i] for i in space.category_of_description[order].tolist()]
+
+
+def _check_known(space: LabelSpace, where: str) -> None:
+    """Every member must be a description."""
     known = {name: set(lines) for name, lines in space.descriptions.items()}
     for entry in space.properties:
         for category, line in entry.descriptions:
@@ -273,31 +332,6 @@ def _check_properties(space: LabelSpace, where: str) -> None:
                     f"description of {category!r}: build the label space again after editing "
                     "descriptions"
                 )
-
-
-def _check_assignment(space: LabelSpace, where: str) -> None:
-    """Sentences, members and signatures must tell the same story."""
-    if space.property_of_description is None:
-        return
-    members: list[list[tuple[str, str]]] = [[] for _ in space.properties]
-    sentences = (
-        (row, name, line)
-        for row, (name, lines) in enumerate(space.descriptions.items())
-        for line in lines
-    )
-    for (row, name, line), k in zip(sentences, space.property_of_description.tolist(), strict=True):
-        members[k].append((name, line))
-        if not space.signatures[row, k]:
-            raise ProLabError(
-                f"{where}: {line!r} belongs to property {space.properties[k].name!r}, which the "
-                f"signature of {name!r} lacks: build the label space again"
-            )
-    for entry, expected in zip(space.properties, members, strict=True):
-        if list(entry.descriptions) != expected:
-            raise ProLabError(
-                f"{where}: the members of property {entry.name!r} are not the descriptions that "
-                "property_of_description assigns to it: build the label space again"
-            )
 
 
 def check_property_weights(
