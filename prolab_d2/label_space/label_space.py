@@ -144,7 +144,8 @@ class LabelSpace:
         with storage.without_garbage_collection():
             data = storage.read_folder(folder)
             space = cls._from_data(data, str(folder))
-        storage.check_files_belong_together(folder, data)
+            storage.check_files_belong_together(folder, data)
+            del data  # or the collector would look through what is thrown away next
         return space
 
     def save(self, folder: str | os.PathLike[str]) -> None:
