@@ -17,7 +17,7 @@ from prolab_d2.export import OnnxModel, TorchModel, export_checkpoint, formats
 from prolab_d2.label_space.property_weights import write_property_weights
 from tests.conftest import make_tiny_cfg, save_tiny_checkpoint, tiny_scene
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+GUIDE = Path(__file__).resolve().parents[2] / "projects/ProLab/EXPORT.md"
 SIZES = [(64, 96), (160, 64)]
 
 
@@ -198,13 +198,13 @@ def test_weights_of_the_properties_are_in_the_file(
     assert (labels != equal).mean() > 0.05
 
 
-def test_the_example_of_the_readme_runs(
+def test_the_example_of_the_guide_runs(
     dynamic_onnx: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
     (code,) = [block for block in blocks if "onnxruntime" in block]
     (tmp_path / "model.onnx").write_bytes(dynamic_onnx.read_bytes())
     image = tiny_scene(np.random.default_rng(5))[0]

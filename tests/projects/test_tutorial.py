@@ -131,11 +131,17 @@ def parse(module: ModuleType, words: list[str]) -> None:
 
 def test_links_lead_somewhere(stored: NotebookNode) -> None:
     text = "\n".join(cell.source for cell in stored.cells if cell.cell_type == "markdown")
-    links = re.findall(r"\]\(([^)]+)\)", text)
-    local = [link.partition("#")[0] for link in links if not link.startswith("https://")]
-    assert local
-    for link in local:
-        assert (TUTORIAL.parent / link).exists(), link
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    assert links
+    for link in links:
+        name, _, anchor = link.partition("#")
+        page = (TUTORIAL.parent / name).read_text(encoding="utf-8")
+        assert not anchor or anchor in map(anchor_of, re.findall(r"(?m)^#+ (.+)$", page)), link
+
+
+def anchor_of(heading: str) -> str:
+    """As code hosts make it."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
 @pytest.mark.slow
