@@ -5,8 +5,9 @@ A file is a dictionary that `torch.load(..., weights_only=True)` accepts:
     {"model": state dict, "prolab": {"format_version", "config", "label_space", "label_space_hash"},
      and, while training goes on, the states of trainer, optimiser and schedule}
 
-"prolab" also holds "colors" where the data set of the training has some. With SOLVER.EMA_DECAY a
-checkpoint of a training holds the averaged weights, too, and these are what counts elsewhere.
+"prolab" also holds "colors" where the data set of the training has some, and "unknown_threshold"
+after tools/calibrate_unknown.py. With SOLVER.EMA_DECAY a checkpoint of a training holds the
+averaged weights, too, and these are what counts elsewhere.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Checkpoint:
     """What a checkpoint of this project holds apart from the state of a training.
 
     `colors` are N triples of 0 to 255 to draw the categories with, None where they are not known.
+    `unknown_threshold` is that of `Prediction.unknown_regions`, None without calibration.
     """
 
     path: Path
@@ -48,6 +50,7 @@ class Checkpoint:
     config: str
     label_space: LabelSpace
     colors: list[list[int]] | None = None
+    unknown_threshold: float | None = None
 
     def load_into(self, model: nn.Module) -> None:
         """Gives a model all weights.
@@ -108,7 +111,14 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         )
     label_space = LabelSpace.from_state(extra["label_space"])
     model = _without_warmup(_averaged(data))
-    return Checkpoint(Path(path), model, extra["config"], label_space, extra.get("colors"))
+    return Checkpoint(
+        Path(path),
+        model,
+        extra["config"],
+        label_space,
+        extra.get("colors"),
+        extra.get("unknown_threshold"),
+    )
 
 
 def _averaged(data: dict[str, Any]) -> dict[str, Tensor]:
@@ -137,6 +147,7 @@ class PropertyCheckpointer(DetectionCheckpointer):
         *,
         config: str = "",
         colors: Sequence[Sequence[int]] | None = None,
+        unknown_threshold: float | None = None,
         allow_other_label_space: bool = False,
         save_to_disk: bool | None = None,
         **checkpointables: Any,
@@ -146,11 +157,13 @@ class PropertyCheckpointer(DetectionCheckpointer):
             model: a `PropertySegmentor`, or a distributed wrapper of one.
             config: the whole config as YAML, stored in every checkpoint.
             colors: N triples of 0 to 255, stored with it.
+            unknown_threshold: stored with it, too.
             allow_other_label_space: load weights that were trained with another label space.
         """
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
         self._config = config
         self._colors = colors
+        self._unknown_threshold = unknown_threshold
         self._allow_other_label_space = allow_other_label_space
 
     def save(self, name: str, **kwargs: Any) -> None:
@@ -186,6 +199,8 @@ class PropertyCheckpointer(DetectionCheckpointer):
         }
         if self._colors is not None:
             data["prolab"]["colors"] = [list(map(int, color)) for color in self._colors]
+        if self._unknown_threshold is not None:
+            data["prolab"]["unknown_threshold"] = float(self._unknown_threshold)
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info(f"Saving checkpoint to {path}")
         with atomic_path(path) as temporary:

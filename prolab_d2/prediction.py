@@ -22,6 +22,8 @@ from prolab_d2.explain.findings import Finding, doubtful_first, find_categories
 from prolab_d2.explain.inputs import category_index
 from prolab_d2.explain.regions import check_mask, pixel_mask, polygon_mask, segment_mask
 from prolab_d2.explain.unknown import (
+    DEFAULT_MEASURE,
+    DEFAULT_THRESHOLD,
     UnknownRegion,
     describe_unknown,
     unknown_map,
@@ -63,6 +65,7 @@ class Prediction:
         labels: (H, W) int64 category ids.
         label_space: what ids and properties mean.
         metadata: names and colours of the ids, as Detectron2's Visualizer reads them.
+        unknown_threshold: what a region's `unknown_map` has to exceed to fit no category.
     """
 
     def __init__(
@@ -73,11 +76,13 @@ class Prediction:
         metadata: Metadata,
         logits: Maps,
         property_space: PropertySpace | None,
+        unknown_threshold: float = DEFAULT_THRESHOLD,
     ) -> None:
         """
         Args:
             logits: low-resolution property logits (1, K, h, w), unused without `property_space`.
             property_space: None for a model without properties.
+            unknown_threshold: of `unknown_regions`.
         """
         self.image = image
         self.labels = labels
@@ -85,6 +90,7 @@ class Prediction:
         self.metadata = metadata
         self._logits = logits
         self._property_space = property_space
+        self.unknown_threshold = unknown_threshold
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -200,19 +206,41 @@ class Prediction:
             most=most,
         )
 
+    def unknown_map(self, measure: str = DEFAULT_MEASURE) -> np.ndarray:
+        """(h, w) float32 in [0, 1]: how badly the image fits its categories, at about a quarter
+        size; measures as in `explain.unknown_map`.
+        """
+        space = self._space()
+        with torch.inference_mode():
+            maps = self._logits.map_values(lambda z: unknown_map(z, space, measure)[:, None])
+            return low_resolution_maps(maps)[0, 0].cpu().numpy()
+
     def unknown_regions(
-        self, *, measure: str = "both", threshold: float = 0.5, least_area: float = 0.002
+        self,
+        *,
+        measure: str = DEFAULT_MEASURE,
+        threshold: float | None = None,
+        least_area: float = 0.002,
     ) -> list[UnknownRegion]:
         """Regions that no category explains, with the properties that they show.
 
         Args:
-            measure: as in `unknown_map`.
-            threshold: of that map, 0 to 1; lower finds more.
+            measure: as in `explain.unknown_map`.
+            threshold: of that map, 0 to 1; lower finds more. None for `unknown_threshold`, which
+                holds for the default measure: with `tools/calibrate_unknown.py` it is exceeded
+                by a stated share of the rightly classified cells.
             least_area: share of the image below which a region is left out.
+        Raises:
+            ProLabError: another measure without a threshold, or a model without properties.
         """
-        unit = torch.from_numpy(self.unit_activations)
-        unknown = unknown_map(unit, self.label_space, measure).numpy()
-        masks = unknown_masks(unknown, self.labels.shape, threshold, least_area)
+        if threshold is None:
+            if measure != DEFAULT_MEASURE:
+                raise ProLabError(
+                    f"the threshold is calibrated for the measure {DEFAULT_MEASURE!r}: give one "
+                    f"for {measure!r}"
+                )
+            threshold = self.unknown_threshold
+        masks = unknown_masks(self.unknown_map(measure), self.labels.shape, threshold, least_area)
         return [
             describe_unknown(mask, self.mean_activations(mask), self.label_space) for mask in masks
         ]

@@ -32,6 +32,7 @@ from prolab_d2.data.reading import eight_bits
 from prolab_d2.device import check_device
 from prolab_d2.engine import load_config
 from prolab_d2.errors import ProLabError
+from prolab_d2.explain.unknown import DEFAULT_THRESHOLD
 from prolab_d2.label_space import LabelSpace
 from prolab_d2.label_space.descriptions import check_descriptions
 from prolab_d2.label_space.embedding import Encoder
@@ -59,6 +60,7 @@ class Predictor:
         model: PropertySegmentor,
         cfg: CfgNode,
         colors: Sequence[Sequence[int]] | None = None,
+        unknown_threshold: float | None = None,
     ) -> None:
         """
         Args:
@@ -66,6 +68,7 @@ class Predictor:
             cfg: its config, for the size and colour order of the input.
             colors: N triples of 0 to 255 to draw with (a background is black); None for those of
                 the data sets that the config names, or distinct ones.
+            unknown_threshold: of `Prediction.unknown_regions`; None for the default.
         """
         self.model = model.eval()
         self.label_space = model.label_space
@@ -80,6 +83,9 @@ class Predictor:
             build_augmentations(cfg, False, model.ignore_label)
         )
         self._views = build_views(cfg)
+        self.unknown_threshold = (
+            DEFAULT_THRESHOLD if unknown_threshold is None else unknown_threshold
+        )
 
     @classmethod
     def from_checkpoint(
@@ -122,7 +128,7 @@ class Predictor:
         model = PropertySegmentor(cfg, label_space=label_space)
         checkpoint.load_into(model)
         model.to(device=cfg.MODEL.DEVICE, memory_format=torch.channels_last)
-        return cls(model, cfg, checkpoint.colors)
+        return cls(model, cfg, checkpoint.colors, checkpoint.unknown_threshold)
 
     def __call__(self, image: ImageLike) -> Prediction:
         """Segments one image.
@@ -150,6 +156,7 @@ class Predictor:
             self.metadata,
             logits,
             self._property_space,
+            self.unknown_threshold,
         )
 
     def prepare(self, rgb: np.ndarray) -> Tensor:

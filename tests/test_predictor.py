@@ -505,3 +505,16 @@ def test_unknown_regions_are_described(predictor: Predictor, image: np.ndarray) 
     scores /= np.sqrt(prediction.label_space.signatures.sum(1))
     assert regions[0].score == pytest.approx(scores.max())
     assert prediction.unknown_regions(threshold=1.0) == []
+
+
+def test_the_threshold_of_unknown_regions_is_that_of_the_measure(
+    predictor: Predictor, image: np.ndarray
+) -> None:
+    prediction = predictor(image)
+    unknown = prediction.unknown_map()
+    assert unknown.shape == (16, 20) and unknown.dtype == np.float32
+    given = prediction.unknown_regions(threshold=prediction.unknown_threshold)
+    assert [r.area for r in prediction.unknown_regions()] == [r.area for r in given]
+    with pytest.raises(ProLabError, match="give one for 'margin'"):
+        prediction.unknown_regions(measure="margin")
+    assert prediction.unknown_regions(measure="margin", threshold=1.0) == []

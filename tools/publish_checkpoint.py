@@ -70,7 +70,11 @@ def publish(checkpoint: Checkpoint, output: Path) -> None:
     model = PropertySegmentor(cfg, label_space=checkpoint.label_space)
     checkpoint.load_into(model)
     writer = PropertyCheckpointer(
-        model, str(output.parent), config=cfg.dump(), colors=checkpoint.colors
+        model,
+        str(output.parent),
+        config=cfg.dump(),
+        colors=checkpoint.colors,
+        unknown_threshold=checkpoint.unknown_threshold,
     )
     writer.save_model(output.stem)
 

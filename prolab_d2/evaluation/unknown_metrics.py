@@ -15,28 +15,32 @@ from torch import Tensor
 
 from prolab_d2.evaluation.property_metrics import PropertyMetrics
 
-__all__ = ["UnknownMetrics", "softmax_measures"]
+__all__ = ["SOFTMAX_MEASURES", "UnknownMetrics", "softmax_measures"]
+
+SOFTMAX_MEASURES = ("entropy", "probability", "max_logit")
 
 NUM_BINS = 4000
 # Most pixels look known: bins are narrow near 0. All metrics depend on the order alone.
 _POWER = 0.25
 
 
-def softmax_measures(logits: Tensor) -> dict[str, Tensor]:
-    """What a one-hot classifier can say: entropy over its largest value, 1 - largest probability.
+def softmax_measures(logits: Tensor) -> Tensor:
+    """What a one-hot classifier can say, in the order of `SOFTMAX_MEASURES`.
+
+    Entropy over its largest value, 1 - largest probability, and sigmoid(-largest logit).
 
     Args:
-        logits: (N, ...) of at least 2 categories.
+        logits: (B, N, h, w) of at least 2 categories.
     Returns:
-        "entropy" and "probability", (...) in [0, 1]; 0 is certain.
+        (B, 3, h, w) float64 in [0, 1]; 0 is certain.
     """
-    log_probabilities = torch.log_softmax(logits.double(), dim=0)
+    log_probabilities = torch.log_softmax(logits.double(), dim=1)
     probabilities = log_probabilities.exp()
-    entropy = -(probabilities * log_probabilities).sum(dim=0) / np.log(len(logits))
+    entropy = -(probabilities * log_probabilities).sum(dim=1) / np.log(logits.shape[1])
     # 1 - p of the best one as the sum of the others, which keeps differences near 0.
-    best = probabilities.argmax(dim=0, keepdim=True)
-    others = probabilities.scatter(0, best, 0).sum(dim=0)
-    return {"entropy": entropy, "probability": others}
+    best = probabilities.argmax(dim=1, keepdim=True)
+    others = probabilities.scatter(1, best, 0).sum(dim=1)
+    return torch.stack([entropy, others, torch.sigmoid(-logits.double().amax(dim=1))], dim=1)
 
 
 class UnknownMetrics:
@@ -53,17 +57,18 @@ class UnknownMetrics:
         shape = (len(self.measures), 1 + len(self.unknown), NUM_BINS)
         self.histograms = np.zeros(shape, dtype=np.int64)
 
-    def add(self, values: Mapping[str, Tensor], groups: np.ndarray) -> None:
+    def add(self, values: Mapping[str, np.ndarray], groups: np.ndarray) -> None:
         """Counts pixels.
 
         Args:
-            values: by measure, (P,) in [0, 1]; higher looks less known.
-            groups: (P,) 0 for a known category, 1 + i for unknown category i, below 0 for none.
+            values: by measure, in [0, 1], of any shape; higher looks less known.
+            groups: of the same shape; 0 for a known category, 1 + i for unknown category i,
+                below 0 for none.
         """
         kept = groups >= 0
         count = self.histograms.shape[1]
         for counts, name in zip(self.histograms, self.measures, strict=True):
-            level = values[name].detach().cpu().double().numpy()[kept].clip(0, 1) ** _POWER
+            level = values[name][kept].astype(np.float64).clip(0, 1) ** _POWER
             bins = np.minimum((level * NUM_BINS).astype(np.int64), NUM_BINS - 1)
             index = groups[kept].astype(np.int64) * NUM_BINS + bins
             counts += np.bincount(index, minlength=count * NUM_BINS).reshape(counts.shape)

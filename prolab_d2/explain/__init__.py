@@ -1,8 +1,8 @@
 """Why a pixel, a region or a category got its answer: numbers, in words and from many images.
 
 `evidence` takes a score apart, `contrast` the difference of two scores, `changes` finds what would
-have to be different, `unknown` what fits no category; all take the unit activations of a pixel or
-their mean over a region. `statistics` and `blame` do so for a data set.
+have to be different; all take the unit activations of a pixel or their mean over a region.
+`unknown` finds what fits no category, `statistics` and `blame` look at a data set.
 """
 
 from prolab_d2.explain.blame import Blame, blame_properties

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from prolab_d2.evaluation.unknown_metrics import UnknownMetrics, softmax_measures
+from prolab_d2.evaluation.unknown_metrics import SOFTMAX_MEASURES, UnknownMetrics, softmax_measures
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +23,8 @@ def test_metrics_are_those_of_sklearn(example: tuple[np.ndarray, np.ndarray]) ->
     values, groups = example
     metrics = UnknownMetrics(["one", "two"], ["bus", "hedge"])
     for part in (slice(0, 1000), slice(1000, None)):
-        found = torch.from_numpy(values[part])
-        metrics.add({"one": found, "two": 0.7 * found.sqrt()}, groups[part])
+        found = values[part]
+        metrics.add({"one": found, "two": 0.7 * np.sqrt(found)}, groups[part])
     kept = groups >= 0
     truth, score = groups[kept] > 0, values[kept]
     results = metrics.results()
@@ -45,17 +45,22 @@ def test_without_unknown_or_known_pixels_there_is_no_metric() -> None:
     for group in (0, 1):
         metrics = UnknownMetrics(["one"], ["bus"])
         assert np.isnan(metrics.prevalence)
-        metrics.add({"one": torch.rand(9)}, np.full(9, group))
+        metrics.add({"one": np.linspace(0, 1, 9)}, np.full(9, group))
         result = metrics.results()["one"]
         assert np.isnan([result["AP"], result["AUROC"], result["FPR95"]]).all()
 
 
 def test_softmax_measures_of_known_cases() -> None:
     logits = torch.tensor([[0.0, 40.0, 1.0], [0.0, 0.0, 1.0], [0.0, 0.0, -1e9]])
-    found = softmax_measures(logits)
+    found = dict(
+        zip(SOFTMAX_MEASURES, softmax_measures(logits[None, :, None])[0, :, 0], strict=True)
+    )
     assert found["entropy"].tolist() == pytest.approx([1, 0, np.log(2) / np.log(3)], abs=1e-7)
     assert found["probability"].tolist() == pytest.approx([2 / 3, 0, 0.5], abs=1e-7)
+    assert found["max_logit"].tolist() == pytest.approx([0.5, 0, 1 / (1 + np.e)], abs=1e-7)
     # Certain answers still differ.
-    certain = softmax_measures(torch.tensor([[60.0, 50.0], [0.0, 0.0]]))
-    assert 0 < certain["probability"][0] < certain["probability"][1]
-    assert 0 < certain["entropy"][0] < certain["entropy"][1]
+    entropy, probability, _ = softmax_measures(
+        torch.tensor([[60.0, 50.0], [0.0, 0.0]])[None, :, None]
+    )[0, :, 0]
+    assert 0 < probability[0] < probability[1]
+    assert 0 < entropy[0] < entropy[1]

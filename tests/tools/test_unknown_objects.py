@@ -10,6 +10,7 @@ from PIL import Image
 
 from prolab_d2 import LabelSpace
 from prolab_d2.data import register_folder
+from prolab_d2.explain.unknown import DEFAULT_THRESHOLD, UNKNOWN_MEASURES
 from tests.conftest import save_tiny_checkpoint
 from tools.unknown_objects import main
 
@@ -42,11 +43,16 @@ def test_models_are_compared_on_the_categories_that_they_do_not_know(
     share = np.isin(cells, [3, 4]).sum() / (cells != 255).sum()
     assert data["unknown_percent"] == pytest.approx(100 * share)
     found = [(r["supervision"], r["measure"]) for r in data["results"]]
-    assert found == [("property", m) for m in ("score", "margin", "both")] + [
-        ("category", m) for m in ("entropy", "probability")
+    assert found == [("property", m) for m in UNKNOWN_MEASURES] + [
+        ("category", m) for m in ("entropy", "probability", "max_logit")
     ]
     for result in data["results"]:
-        assert 0 < result["AP"] <= 100 and set(result["categories"]) == {"car", "sign symbol"}
+        for part in (result, result["without_seams"]):
+            assert 0 < part["AP"] <= 100 and set(part["categories"]) == {"car", "sign symbol"}
+    (at,) = data["at_threshold"]
+    assert at["threshold"] == DEFAULT_THRESHOLD and at["supervision"] == "property"
+    # The random network fits nothing well.
+    assert at["unknown_percent_above"] > 50 and at["known_percent_above"] > 50
     out = capsys.readouterr().out
     assert "AP sign symbol" in out and "% of the labelled cells are unknown" in out
 
