@@ -78,5 +78,5 @@ class FeatureScorer:
 
 
 def _length(x: Tensor) -> Tensor:
-    """(P,): of every column of (., P)."""
-    return torch.linalg.vector_norm(x, dim=0).clamp_(min=_EPS)
+    """(P,): of every column of (., P). Many times as fast as `torch.linalg.vector_norm`."""
+    return x.new_ones(len(x)).matmul(x.square()).sqrt_().clamp_(min=_EPS)

@@ -25,7 +25,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from prolab_d2.errors import ProLabError
-from prolab_d2.modeling.resize import resize_band, resize_columns, resize_rows, source_rows
+from prolab_d2.modeling.resize import (
+    column_phases,
+    resize_band,
+    resize_columns,
+    resize_rows,
+    source_rows,
+)
 from prolab_d2.modeling.threads import in_threads, slices
 
 __all__ = [
@@ -142,20 +148,41 @@ class Maps:
 
     def band(self, size: Size, start: int, stop: int) -> Tensor:
         """(B, M, stop - start, width): rows of the averaged maps, resized to `size`."""
-        height, width = self.image_size
+        rows = self._rows(size, start, stop)
+        if len(self.tiles) == 1:
+            rows = resize_columns(rows, self.tiles[0].padded_size[1])[..., : self.image_size[1]]
+        return resize_columns(rows, size[1])
+
+    def parts_of_band(self, size: Size, start: int, stop: int) -> Iterator[tuple[slice, Tensor]]:
+        """`band` in parts that are made faster than the whole, not for training.
+
+        Yields:
+            Columns of the band, and their (B, M, stop - start, columns).
+        """
+        width = self.tiles[0].padded_size[1]
+        phases = width % self.tiles[0].values.shape[3] == 0 and size[1] == self.image_size[1]
+        if len(self.tiles) > 1 or not phases:
+            yield slice(0, size[1]), self.band(size, start, stop)
+            return
+        for columns, part in column_phases(self._rows(size, start, stop), width):
+            # Without the padding.
+            count = len(range(*columns.indices(size[1])))
+            yield slice(columns.start, size[1], columns.step), part[..., :count]
+
+    def _rows(self, size: Size, start: int, stop: int) -> Tensor:
+        """Rows as those of `band`: of one window as narrow as its map, of several resized to the
+        width of the image."""
+        height = self.image_size[0]
         lower, upper, _ = source_rows(height, size[0], start, stop)
         first, last = int(lower[0]), int(upper[-1]) + 1
         if size[0] == height:
             first, last = start, stop
         if len(self.tiles) > 1:
-            rows = resize_rows(self._averaged(first, last), size[0], start, stop, (first, height))
-            return resize_columns(rows, size[1])
-        # One window: rows are resized twice while they are still narrow, columns afterwards.
+            return resize_rows(self._averaged(first, last), size[0], start, stop, (first, height))
+        # Rows are resized twice while they are still narrow, columns afterwards.
         tile = self.tiles[0]
         rows = resize_rows(tile.values, tile.padded_size[0], first, last)
-        rows = resize_rows(rows, size[0], start, stop, (first, height))
-        columns = resize_columns(rows, tile.padded_size[1])[..., :width]
-        return resize_columns(columns, size[1])
+        return resize_rows(rows, size[0], start, stop, (first, height))
 
     def _averaged(self, start: int, stop: int) -> Tensor:
         """(B, M, stop - start, W): rows of the image-size maps, averaged over the windows."""
@@ -282,15 +309,15 @@ def category_labels(maps: Maps, size: Size, weights: Tensor | None = None) -> Te
     for first, group in _category_groups(maps, weights):
 
         def decide(rows: slice, first: int = first, group: Maps = group) -> None:
-            band = group.band(size, rows.start, rows.stop)
-            label = _argmax(band)
-            if not several:
-                labels[:, rows] = label
-                return
-            score = band.gather(1, label[:, None])[:, 0]
-            better = score > best[:, rows]
-            labels[:, rows] = torch.where(better, label + first, labels[:, rows])
-            best[:, rows] = torch.where(better, score, best[:, rows])
+            for columns, part in group.parts_of_band(size, rows.start, rows.stop):
+                label, place = _argmax(part), (slice(None), rows, columns)
+                if not several:
+                    labels[place] = label
+                    continue
+                score = part.gather(1, label[:, None])[:, 0]
+                better = score > best[place]
+                labels[place] = torch.where(better, label + first, labels[place])
+                best[place] = torch.where(better, score, best[place])
 
         for _ in in_threads(decide, [*slices(size[0], group.band_height(size))], labels.device):
             pass

@@ -277,6 +277,9 @@ class _Buffers:
         self.low = like.new_empty(rows * columns * properties)
         self.windows = like.new_empty(rows * blocks * plan.blocks.span * properties)
         self.maps = like.new_empty(_MAPS[plan.kind], pixels, properties)
+        # Resized logits, where their products with the slope are asked for.
+        lengths = plan.need_gradient and plan.lengths is not None
+        self.logits = like.new_empty(pixels, properties) if lengths else None
 
 
 class _PartRun:
@@ -349,11 +352,16 @@ class _PartRun:
         torch.mm(down, source, out=low)
         cells = buffers.windows[: count * number * span * properties].view(-1, span, properties)
         windows.read(low.view(count, -1, properties), cells.view(count, number, span, properties))
-        activations = buffers.maps[0, : len(rows)]  # (P, K)
-        torch.bmm(across, cells, out=activations.view(-1, width, properties))
+        activations = logits = buffers.maps[0, : len(rows)]  # (P, K)
+        if buffers.logits is not None:
+            logits = buffers.logits[: len(rows)]
+        torch.bmm(across, cells, out=logits.view(-1, width, properties))
 
-        if plan.temperature is not None:
-            activations.sigmoid_()
+        if plan.temperature is None:
+            if logits is not activations:
+                activations.copy_(logits)
+        else:
+            torch.sigmoid(logits, out=activations)
             if plan.kind != "bce":  # whose logarithm sees the difference
                 activations.clamp_(min=_SMALLEST_ACTIVATION)
         loss, slope, factor = _COMPARE[plan.kind](activations, rows, buffers.maps, plan)
@@ -361,12 +369,11 @@ class _PartRun:
         if self.gradient is None:
             return None
 
-        slope = slope.view(-1, width, properties)
-        across = across * factor.view(-1, width, 1)
         answer = None
-        if band.inverse is not None:
-            answer = (torch.bmm(slope, cells.mT) * across).sum(2).view(count, -1)
-        torch.bmm(across.mT, slope, out=cells)
+        if buffers.logits is not None:
+            answer = logits.mul_(slope).mv(plan.ones).mul_(factor).view(count, -1)
+        across = across * factor.view(-1, width, 1)
+        torch.bmm(across.mT, slope.view(-1, width, properties), out=cells)
         windows.add(cells.view(count, number, span, properties), low.view(count, -1, properties))
         self.gradient[place].flatten(1).addmm_(down.T, low)
         return answer

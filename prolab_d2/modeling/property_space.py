@@ -19,8 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prolab_d2.errors import ProLabError
+from prolab_d2.modeling.feature_products import logits_and_products
 from prolab_d2.modeling.feature_scores import FeatureScorer
 from prolab_d2.modeling.losses import LOSS_KINDS, LossOptions, banded_loss, target_members
+from prolab_d2.modeling.neighbour_products import neighbour_products
 from prolab_d2.modeling.resized_length import squared_length_rows
 from prolab_d2.modeling.threads import in_threads
 
@@ -234,14 +236,17 @@ class PropertySpace(nn.Module):
         unlabelled: str = "ignore",
         ignore_label: int = 255,
     ) -> Tensor:
-        """`loss` of the projected features (B, C, h, w), without an embedding if possible."""
+        """`loss` of the projected features (B, C, h, w), without an embedding."""
         with _full_precision(features):
             features = _widen(features)
             if self.normalize_embedding:
-                embedding = _project(features, weight, bias)
-                return self.loss(embedding, labels, kind, unlabelled, ignore_label)
-            logits = _project(features, *self.fold(weight, bias))
-            return self._loss(logits, None, labels, kind, unlabelled, ignore_label)
+                dtype = features.dtype
+                weight = weight.flatten(1).to(dtype)
+                bias = None if bias is None else bias.to(dtype)
+                logits, products = logits_and_products(features, weight, bias, self.bank.to(dtype))
+            else:
+                logits, products = _project(features, *self.fold(weight, bias)), None
+            return self._loss(logits, products, labels, kind, unlabelled, ignore_label)
 
     def loss(
         self,
@@ -275,15 +280,13 @@ class PropertySpace(nn.Module):
         with _full_precision(embedding):
             embedding = _widen(embedding)
             logits = _conv1x1(embedding, self.bank.to(embedding.dtype))
-            lengths = None
-            if self.normalize_embedding:
-                lengths = squared_length_rows(embedding, labels.shape[-1])
-            return self._loss(logits, lengths, labels, kind, unlabelled, ignore_label)
+            products = neighbour_products(embedding) if self.normalize_embedding else None
+            return self._loss(logits, products, labels, kind, unlabelled, ignore_label)
 
     def _loss(
         self,
         logits: Tensor,
-        squared_lengths: Tensor | None,
+        products: Tensor | None,
         labels: Tensor,
         kind: str,
         unlabelled: str,
@@ -313,9 +316,8 @@ class PropertySpace(nn.Module):
         options = LossOptions(
             kind, self.temperature if sigmoid else None, count_unlabelled=unlabelled == "count"
         )
-        loss = banded_loss(
-            logits, rows, targets, options, denominator, squared_lengths, self.members
-        )
+        lengths = None if products is None else squared_length_rows(products, labels.shape[-1])
+        loss = banded_loss(logits, rows, targets, options, denominator, lengths, self.members)
         return loss + pixels / denominator if kind == "cosine" else loss
 
     def _unit_signatures(self, dtype: torch.dtype = torch.float32) -> Tensor:

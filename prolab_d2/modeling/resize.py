@@ -8,6 +8,7 @@ Shapes: B batch, C channels, h x w source size, H x W target size.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from torch import Tensor
 __all__ = [
     "BlockWindows",
     "ColumnBlocks",
+    "column_phases",
     "resize_band",
     "resize_columns",
     "resize_matrix",
@@ -99,29 +101,32 @@ def resize_columns(x: Tensor, width: int) -> Tensor:
     """(B, C, h, w) to (B, C, h, width), bilinear with `align_corners=False`."""
     if width == x.shape[3]:
         return x
-    ratio, rest = divmod(width, x.shape[3])
-    if x.device.type == "cpu" and not rest and not x.requires_grad:
-        return _multiply_columns(x, ratio)
-    return F.interpolate(x, size=(x.shape[2], width), mode="bilinear", align_corners=False)
+    if x.device.type != "cpu" or width % x.shape[3] or x.requires_grad:
+        return F.interpolate(x, size=(x.shape[2], width), mode="bilinear", align_corners=False)
+    result = x.new_empty(len(x), x.shape[2], width, x.shape[1]).permute(0, 3, 1, 2)
+    for columns, part in column_phases(x, width):
+        result[..., columns] = part
+    return result
 
 
-def _multiply_columns(x: Tensor, ratio: int) -> Tensor:
-    """`resize_columns` to a multiple of the width, in channels-last memory.
+def column_phases(x: Tensor, width: int) -> Iterator[tuple[slice, Tensor]]:
+    """`resize_columns` in parts, to a multiple of the width and without gradient.
 
     Every ratio-th column has the same two weights, so a few long operations do it: many times as
     fast as `F.interpolate` on a CPU.
+
+    Yields:
+        The target columns [phase::ratio], and their (B, C, h, w) in channels-last memory.
     """
+    ratio = width // x.shape[3]
     x = x.permute(0, 2, 3, 1)
-    batch, height, width, channels = x.shape
     edged = torch.cat([x[:, :, :1], x, x[:, :, -1:]], dim=2)
-    result = x.new_empty(batch, height, width * ratio, channels)
     for phase in range(ratio):
         weight = (phase + 0.5) / ratio - 0.5
         first = int(weight >= 0)
-        lower, upper = (edged[:, :, i : i + width] for i in (first, first + 1))
-        weight = weight if first else weight + 1
-        torch.lerp(lower, upper, weight, out=result[:, :, phase::ratio])
-    return result.permute(0, 3, 1, 2)
+        lower, upper = (edged[:, :, i : i + x.shape[2]] for i in (first, first + 1))
+        part = torch.lerp(lower, upper, weight if first else weight + 1)
+        yield slice(phase, None, ratio), part.permute(0, 3, 1, 2)
 
 
 def resize_band(x: Tensor, size: tuple[int, int], start: int, stop: int) -> Tensor:

@@ -1,44 +1,37 @@
 """Lengths of bilinearly resized vectors, from inner products at the low resolution.
 
 A resized vector mixes four neighbours, so its squared length is a sum over their inner products:
-with themselves, with the right, the lower and the two diagonal neighbours. These are five maps of
-the low resolution (four here: both diagonals have the same weight), whatever the width D of the
-vectors and the size of the target. The edge is replicated, as the resize does.
+with themselves, with the right, the lower and the two diagonal neighbours (see
+`neighbour_products`), whatever the width of the vectors and the size of the target.
 
-Shapes: B batch, D embedding, h x w feature size, H x W image size.
+Shapes: B batch, h x w feature size, H x W image size.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from prolab_d2.modeling.resize import resize_matrix, source_rows
-from prolab_d2.modeling.threads import in_threads, slices
 
 __all__ = ["SquaredLengths", "squared_length_rows"]
 
 _SQUARED_EPS = 1e-24
 
 
-def squared_length_rows(embedding: Tensor, width: int) -> Tensor:
+def squared_length_rows(products: Tensor, width: int) -> Tensor:
     """The part of the squared lengths that the columns decide; `SquaredLengths` adds the rows.
 
     Args:
-        embedding: (B, D, h, w) float32 or float64.
+        products: (B, 4, h, w) from `neighbour_products`, float32 or float64.
         width: W of the target.
     Returns:
         (B, 3, h, W), per source row and target column: the squared length, the inner product with
         the row below, and the resized squared length (an upper bound, without gradient).
     """
-    own, right, down, diagonals = _NeighbourProducts.apply(embedding).unbind(1)
-    same, cross = _squared_weights(embedding.shape[3], width, embedding)
-    mixture = resize_matrix(embedding.shape[3], width, embedding.dtype, embedding.device)
+    own, right, down, diagonals = products.unbind(1)
+    same, cross = _squared_weights(products.shape[3], width, products)
+    mixture = resize_matrix(products.shape[3], width, products.dtype, products.device)
     return torch.stack(
         [
             own @ same.T + right @ cross.T,
@@ -99,100 +92,3 @@ def _squared_weights(source: int, target: int, like: Tensor) -> tuple[Tensor, Te
     same.scatter_add_(1, lower, (1 - weight).square()).scatter_add_(1, upper, weight.square())
     cross.scatter_add_(1, lower, 2 * weight * (1 - weight))
     return same.to(like), cross.to(like)
-
-
-class _NeighbourProducts(torch.autograd.Function):
-    """(B, D, h, w) -> (B, 4, h, w): inner products with itself, the right and the lower neighbour,
-    and the sum of both diagonal products of the four pixels from here to the lower right."""
-
-    @staticmethod
-    def forward(ctx: Any, embedding: Tensor) -> Tensor:
-        ctx.save_for_backward(embedding)
-        e = embedding.permute(0, 2, 3, 1)  # (B, h, w, D)
-        products = e.new_empty(e.shape[0], 4, *e.shape[1:3])
-
-        def run(part: tuple[int, slice]) -> None:
-            image, rows = part
-            for chunk in _chunks(e, rows):
-                _products_of_rows(e[image], chunk, products[image])
-
-        for _ in in_threads(run, _parts(e), e.device):
-            pass
-        own, right, down, diagonals = products.unbind(1)
-        right[:, :, -1] = own[:, :, -1]
-        down[:, -1] = own[:, -1]
-        diagonals[:, :, -1] = 2 * down[:, :, -1]
-        diagonals[:, -1] = 2 * right[:, -1]
-        return products
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        (embedding,) = ctx.saved_tensors
-        e = embedding.permute(0, 2, 3, 1)
-        own, right, down, diagonals = gradient = gradient.clone().transpose(0, 1)
-        # The adjoint of the replicated edge, in the opposite order; then all are inner products.
-        right[:, -1] += 2 * diagonals[:, -1]
-        down[:, :-1, -1] += 2 * diagonals[:, :-1, -1]
-        own[:, -1] += down[:, -1]
-        own[:, :, -1] += right[:, :, -1]
-        own *= 2
-        result = torch.empty_like(e)
-
-        def run(part: tuple[int, slice]) -> None:
-            image, rows = part
-            for chunk in _chunks(e, rows):
-                _gradient_of_rows(e[image], chunk, gradient[:, image, ..., None], result[image])
-
-        for _ in in_threads(run, _parts(e), e.device):
-            pass
-        return result.permute(0, 3, 1, 2)
-
-
-def _products_of_rows(e: Tensor, rows: slice, products: Tensor) -> None:
-    """Writes some rows of (4, h, w) products of one image (h, w, D), but not at the far edges."""
-    own, right, down, diagonals = products[:, rows]
-    here, below = e[rows], e[rows.start + 1 : rows.stop + 1]
-    count = len(below)  # one less in the last rows
-    own.copy_(_dot(here, here))
-    right[:, :-1] = _dot(here[:, :-1], here[:, 1:])
-    down[:count] = _dot(here[:count], below)
-    diagonals[:count, :-1] = _dot(here[:count, :-1], below[:, 1:])
-    diagonals[:count, :-1] += _dot(here[:count, 1:], below[:, :-1])
-
-
-def _gradient_of_rows(e: Tensor, rows: slice, gradient: Tensor, out: Tensor) -> None:
-    """Writes some rows of the gradient (h, w, D), from that of the products (4, h, w, 1)."""
-    own, right, down, diagonals = gradient
-    here, out = e[rows], out[rows]
-    torch.mul(here, own[rows], out=out)
-    out[:, :-1].addcmul_(here[:, 1:], right[rows, :-1])
-    out[:, 1:].addcmul_(here[:, :-1], right[rows, :-1])
-    below, above = (
-        slice(rows.start + 1, rows.stop + 1),
-        slice(max(rows.start - 1, 0), rows.stop - 1),
-    )
-    for part, other, weights in (
-        (out[: len(e[below])], e[below], slice(rows.start, rows.start + len(e[below]))),
-        (out[len(out) - len(e[above]) :], e[above], above),
-    ):
-        part.addcmul_(other, down[weights])
-        part[:, :-1].addcmul_(other[:, 1:], diagonals[weights, :-1])
-        part[:, 1:].addcmul_(other[:, :-1], diagonals[weights, :-1])
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).sum(-1)
-
-
-def _parts(e: Tensor) -> list[tuple[int, slice]]:
-    """Images and rows of (B, h, w, D) for `in_threads`."""
-    threads = torch.get_num_threads() if e.device.type == "cpu" else 1
-    step = math.ceil(e.shape[1] / threads)
-    return [(image, rows) for image in range(len(e)) for rows in slices(e.shape[1], step)]
-
-
-def _chunks(e: Tensor, rows: slice) -> Iterator[slice]:
-    """Rows of (B, h, w, D) that stay in the cache of a CPU core, or enough to fill a GPU."""
-    entries = 2**17 if e.device.type == "cpu" else 2**25
-    return slices(rows.stop, max(1, entries // e[0, 0].numel()), start=rows.start)

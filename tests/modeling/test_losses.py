@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from prolab_d2.modeling import PropertySpace
 from prolab_d2.modeling.losses import LossOptions, banded_loss, target_members
+from prolab_d2.modeling.neighbour_products import neighbour_products
 from prolab_d2.modeling.resized_length import squared_length_rows
 from tests.modeling.dense_loss import dense_loss
 
@@ -146,7 +147,8 @@ def test_the_height_of_the_bands_does_not_matter(kind: str, normalize: bool) -> 
     problem = _problem((7, 10), (30, 41), properties=9)
     logits = torch.randn(2, 9, 7, 10, generator=torch.Generator().manual_seed(0))
     rows = problem["labels"].masked_fill(problem["labels"] == 255, 4)
-    lengths = squared_length_rows(problem["embedding"].float(), 41) if normalize else None
+    products = neighbour_products(problem["embedding"].float())
+    lengths = squared_length_rows(products, 41) if normalize else None
     results = []
     for band_entries in (1, 5 * 42 * 9, 11 * 42 * 9, 10**9):
         options = LossOptions(kind, 0.3, True, band_entries=band_entries)
