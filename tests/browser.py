@@ -14,7 +14,9 @@ FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
 
 
 def start_chromium(profile: Path) -> Any:
-    """A driver whose log of the console can be read; the caller quits it. Skips without Chromium.
+    """A driver whose logs of console and requests can be read; the caller quits it.
+
+    Skips without Chromium.
 
     Args:
         profile: an empty folder for what the browser keeps.
@@ -28,7 +30,7 @@ def start_chromium(profile: Path) -> Any:
     options.binary_location = browser
     for flag in (*FLAGS, f"--user-data-dir={profile}"):
         options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(control))
     driver.set_window_size(1366, 768)
     return driver

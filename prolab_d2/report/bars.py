@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import matplotlib
 import numpy as np
 
-from prolab_d2.visualizer.palette import HEAT
+from prolab_d2.visualizer.palette import HEAT, SUPPORTS, UNEXPECTED
 
-__all__ = ["bar", "color_ramp", "diverging_bar", "patch"]
+__all__ = ["bar", "bar_style", "color_ramp", "diverging_bar", "patch"]
+
+_STYLE = Path(__file__).resolve().parent / "page/bars.css"
+
+
+def bar_style() -> str:
+    """The CSS of everything here, in the colours of the pictures."""
+    text = _STYLE.read_text(encoding="utf-8")
+    for name, color in (("supports", SUPPORTS), ("opposes", UNEXPECTED)):
+        text = text.replace(f"{{{{{name}}}}}", _hex(color))
+    return text
 
 
 def patch(color: Sequence[int]) -> str:
     """A square of a category's colour."""
-    r, g, b = (int(channel) for channel in color)
     return (
         '<svg class="patch" viewBox="0 0 10 10" aria-hidden="true">'
-        f'<rect width="10" height="10" fill="#{r:02x}{g:02x}{b:02x}"/></svg>'
+        f'<rect width="10" height="10" fill="{_hex(color)}"/></svg>'
     )
 
 
@@ -48,9 +58,8 @@ def color_ramp(steps: int = 32) -> str:
     colors = (matplotlib.colormaps[HEAT](np.linspace(0, 1, steps))[:, :3] * 255).astype(int)
     width = 100 / steps
     rects = "".join(
-        f'<rect x="{i * width:.3f}" width="{width + 0.1:.3f}" height="10" '
-        f'fill="#{r:02x}{g:02x}{b:02x}"/>'
-        for i, (r, g, b) in enumerate(colors.tolist())
+        f'<rect x="{i * width:.3f}" width="{width + 0.1:.3f}" height="10" fill="{_hex(color)}"/>'
+        for i, color in enumerate(colors.tolist())
     )
     return _svg("ramp", rects)
 
@@ -60,3 +69,7 @@ def _svg(kind: str, content: str) -> str:
         f'<svg class="{kind}" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
         f"{content}</svg>"
     )
+
+
+def _hex(color: Sequence[int]) -> str:
+    return "#" + "".join(f"{int(channel):02x}" for channel in color)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import cv2
-import numpy as np
 from detectron2.data.catalog import Metadata
 
 from prolab_d2.explain import Finding, doubtful_first
@@ -18,12 +17,12 @@ from prolab_d2.report.bars import color_ramp, patch
 from prolab_d2.report.pictures import data_uri, jpeg_within
 from prolab_d2.report.tables import (
     LONGEST_NAME,
-    ROWS,
     contrast_table,
     evidence_tables,
     short_name,
 )
-from prolab_d2.visualizer import draw_segmentation, heat_map, mark_region, telling_properties
+from prolab_d2.report.unknown import unknown_figures
+from prolab_d2.visualizer import draw_segmentation, heat_map, telling_properties
 from prolab_d2.visualizer.heatmaps import heat_range
 from prolab_d2.visualizer.overlay import color_of, percent
 
@@ -34,7 +33,6 @@ SECTION_BYTES = 950_000
 MOST_CATEGORIES, LEAST_AREA = 12, 0.001
 HEAT_MAPS = 8
 LARGEST_SIDE, HEAT_WIDTH = 900, 280
-MOST_UNKNOWN, CROP_WIDTH = 3, 220
 # Parts of the room for pictures: overlay, photograph, all heat maps, all unknown regions.
 SHARES = (0.36, 0.26, 0.28, 0.1)
 
@@ -67,7 +65,8 @@ def image_section(number: int, name: str, prediction: Prediction) -> str:
     room = max(int((SECTION_BYTES - used - 30_000) * 0.75), 20_000)
     parts[3] = _stage(number, prediction, room)
     parts[5] = _heat_maps(prediction, names, chosen, room)
-    parts[7] = _unknown(prediction, int(room * SHARES[3]))
+    unknown = unknown_figures(prediction, int(room * SHARES[3]))
+    parts[7] = f"<h3>What fits no category well</h3>{unknown}" if unknown else ""
     return "".join(parts)
 
 
@@ -116,41 +115,6 @@ def _heat_maps(
         )
     scale = f'<p class="scale">activation 0 {color_ramp()} {largest:.3g}</p>'
     return f'<div class="heat">{"".join(figures)}</div>{scale}'
-
-
-def _unknown(prediction: Prediction, room: int) -> str:
-    """Regions that fit no category, cut out of the photograph, and what they show."""
-    regions = prediction.unknown_regions()[:MOST_UNKNOWN]
-    if not regions:
-        return ""
-    items = []
-    for region in regions:
-        crop = _crop(prediction.image, region.mask)
-        source = data_uri(jpeg_within(crop, max(room // len(regions), 1_000)))
-        near = ", ".join(f"<bdi>{short_name(name)}</bdi> {s:.2f}" for name, s in region.nearest[:2])
-        seen = "; ".join(short_name(item.name) for item in region.properties[:ROWS]) or "nothing"
-        items.append(
-            f'<figure class="unknown"><img src="{source}" width="{crop.shape[1]}" '
-            f'height="{crop.shape[0]}" alt=""><figcaption>{escape(percent(region.area))} of the '
-            f"image; nearest: {near}. Seen: {seen}</figcaption></figure>"
-        )
-    return f"<h3>What fits no category well</h3>{''.join(items)}"
-
-
-def _crop(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The region with its outline and some of its surroundings, `CROP_WIDTH` pixels wide."""
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    margin = max(8, len(rows) // 3, len(columns) // 3)
-    part = tuple(
-        slice(max(int(at[0]) - margin, 0), int(at[-1]) + margin + 1) for at in (rows, columns)
-    )
-    height, width = mask[part].shape
-    size = (CROP_WIDTH, min(max(1, round(CROP_WIDTH * height / width)), 2 * CROP_WIDTH))
-    shrinks = width > CROP_WIDTH
-    picture = cv2.resize(
-        image[part], size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    )
-    return mark_region(picture, mask[part])
 
 
 def _categories(findings: Sequence[Finding], metadata: Metadata) -> str:

@@ -18,6 +18,7 @@ from prolab_d2.files import atomic_path
 from prolab_d2.label_space import LabelSpace
 from prolab_d2.markup import escape, integrity
 from prolab_d2.prediction import Prediction
+from prolab_d2.report.bars import bar_style
 from prolab_d2.report.section import failed_section, image_section
 from prolab_d2.report.tables import LONGEST_NAME
 
@@ -92,7 +93,7 @@ class ReportWriter:
 
 
 def _head(title: str, label_space: LabelSpace, names: Sequence[str]) -> str:
-    style = (_FOLDER / "report.css").read_text(encoding="utf-8")
+    style = bar_style() + (_FOLDER / "report.css").read_text(encoding="utf-8")
     count = len(names)
     values = {
         "title": escape(title, LONGEST_NAME),
