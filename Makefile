@@ -23,17 +23,28 @@ endif
 LLM_KEY := $(shell echo "$(LLAMA_CPP)" "$(LLAMA_CPP_FLAGS)" | cksum | tr ' ' -)
 LLM_STAMP := $(STAMPS)/llm-$(LLM_KEY)
 
+# Gradio wants an older Pillow: it lives in an environment of its own, which sees everything in
+# $(VENV) that it does not have itself.
+EXPLORER := $(VENV)-explorer
+EXPLORER_STAMP := $(EXPLORER)/.setup-$(PACKAGE_KEY)
+PACKAGES := 'import sysconfig; print(sysconfig.get_path("purelib"))'
+BORROW := 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))'
+# For explorer.py, such as make explorer ARGS='--port 8080'
+ARGS ?=
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup llm demo tutorial test test-slow lint clean
+.PHONY: help setup llm demo explorer explorer-test tutorial test test-slow lint clean
 
 help:
 	@echo "make setup      the environment $(VENV): torch, this package, Detectron2"
 	@echo "make llm        llama.cpp from source, and a small language model; needs a C++ compiler"
 	@echo "make demo       train, evaluate and explain a small model; results in output/demo"
 	@echo "make tutorial   run the tutorial notebook and store its outputs in it"
+	@echo "make explorer   a page in the browser: drop an image, click a pixel, see why"
 	@echo "make test       all tests but the slow ones"
 	@echo "make test-slow  the slow tests"
+	@echo "make explorer-test  the explorer's tests, in Chromium"
 	@echo "make lint       ruff: rules and format"
 	@echo "make clean      removes what was built; keeps $(VENV), data sets and output"
 	@echo "PYTHON=python3.12 and VENV=folder choose another Python and another environment"
@@ -89,6 +100,19 @@ demo: setup
 
 tutorial: setup
 	$(BIN)/python tools/run_tutorial.py
+
+$(EXPLORER_STAMP): $(DETECTRON2_STAMP)
+	@echo "explorer: Gradio in $(EXPLORER), beside $(VENV)"
+	@test -x $(EXPLORER)/bin/python || $(BIN)/python -m venv $(EXPLORER)
+	@$(BIN)/python -c $(BORROW) > "$$($(EXPLORER)/bin/python -c $(PACKAGES))/borrowed.pth"
+	@$(EXPLORER)/bin/python -m pip install --quiet --editable '.[demo]' 'selenium>=4.11'
+	@rm -f $(EXPLORER)/.setup-* && touch $@
+
+explorer: $(EXPLORER_STAMP)
+	$(EXPLORER)/bin/python projects/ProLab/explorer.py $(ARGS)
+
+explorer-test: $(EXPLORER_STAMP)
+	$(EXPLORER)/bin/python -m pytest tests/explorer tests/projects/test_explorer.py
 
 test: setup
 	$(BIN)/python -m pytest -m "not slow"

@@ -78,7 +78,13 @@ def test_the_wheel_carries_every_label_space_and_config(wheel: Path) -> None:
 
 @pytest.mark.parametrize(
     "folder",
-    ["data/datasets/names", "label_space/page", "label_space/prompts", "report/page"],
+    [
+        "data/datasets/names",
+        "label_space/page",
+        "label_space/prompts",
+        "report/page",
+        "explorer/page",
+    ],
 )
 def test_the_wheel_carries_the_data_of_the_package(wheel: Path, folder: str) -> None:
     with zipfile.ZipFile(wheel) as archive:
@@ -146,7 +152,10 @@ def test_the_citation_names_the_paper() -> None:
     assert paper["year"] == 2024
 
 
-@pytest.mark.parametrize("target", ["setup", "llm", "demo", "test", "test-slow", "lint", "clean"])
+@pytest.mark.parametrize(
+    "target",
+    ["setup", "llm", "demo", "explorer", "explorer-test", "test", "test-slow", "lint", "clean"],
+)
 def test_the_makefile_has_every_target(target: str, tmp_path: Path) -> None:
     installs = "tools/install_detectron2.py" in dry_run(target, tmp_path)
     assert installs == (target != "clean")

@@ -6,6 +6,7 @@ Everything that can be asked is in `Workbench` and `Session`; errors of the visi
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 from collections.abc import Callable, Iterator
@@ -15,19 +16,21 @@ from typing import Any
 import gradio as gr
 
 from prolab_d2.errors import ProLabError
-from prolab_d2.explorer.session import CATEGORY, PLACES, Session
+from prolab_d2.explorer.session import CATEGORY, PIXEL, PLACES, Session
 from prolab_d2.explorer.store import SessionStore
+from prolab_d2.explorer.turns import Turns
 from prolab_d2.explorer.workbench import Workbench
 from prolab_d2.markup import escape
+from prolab_d2.report.bars import bar_style
 
-__all__ = ["STYLE", "build_page"]
+__all__ = ["build_page", "script", "style", "theme"]
 
 _FOLDER = Path(__file__).resolve().parent / "page"
-STYLE = (_FOLDER / "explorer.css").read_text(encoding="utf-8")
 EXAMPLE = "lorry: large round wheels, painted metal body, tall windscreen; red letter box"
-WELCOME = "Drop an image at the left, or draw a scene."
-# Calls of the network at once, over all visitors; others wait in a queue of this length.
-AT_ONCE, QUEUE = 2, 32
+WELCOME = "Drop an image anywhere on this page, choose one, or draw a street scene."
+# Questions that are worked on at once, over all visitors, and that may wait for that. Gradio
+# answers each in a thread of its 40.
+AT_ONCE, WAITING = 2, 30
 SECONDS_KEPT = 3600
 
 
@@ -36,15 +39,48 @@ def build_page(workbench: Workbench) -> gr.Blocks:
     return _Page(workbench, SessionStore(seconds=SECONDS_KEPT)).blocks
 
 
+def style() -> str:
+    """CSS over that of `theme`."""
+    return bar_style() + (_FOLDER / "explorer.css").read_text(encoding="utf-8")
+
+
+def script() -> str:
+    """A JavaScript function that is called once the page stands."""
+    return (_FOLDER / "explorer.js").read_text(encoding="utf-8")
+
+
+def theme() -> gr.themes.Base:
+    """Small, blue, and in fonts that every computer has."""
+    return gr.themes.Default(
+        primary_hue="blue",
+        neutral_hue="slate",
+        spacing_size="sm",
+        radius_size="sm",
+        text_size="md",
+        font=["system-ui", "sans-serif"],
+        font_mono=["monospace"],
+    )
+
+
 def _status(text: str, kind: str = "") -> str:
-    role = "alert" if kind == "problem" else "status"
-    return f'<p class="say {kind}" role="{role}">{escape(text, 1000)}</p>'
+    role = ' role="alert"' if kind == "problem" else ""
+    return f'<p class="say {kind}"{role}>{escape(text, 1000)}</p>'
+
+
+def _html(value: str = "", **options: Any) -> gr.HTML:
+    """HTML in our style alone."""
+    return gr.HTML(value, apply_default_css=False, **options)
+
+
+def _hint(text: str) -> str:
+    return f'<p class="muted">{text}</p>'
 
 
 class _Page:
     def __init__(self, workbench: Workbench, store: SessionStore) -> None:
         self.workbench = workbench
         self.store = store
+        self.turns = Turns(AT_ONCE, WAITING)
         self.blocks = gr.Blocks(
             title="ProLab explorer",
             analytics_enabled=False,
@@ -54,83 +90,83 @@ class _Page:
         with self.blocks:
             self._lay_out()
             self._wire()
-        self.blocks.queue(max_size=QUEUE, default_concurrency_limit=AT_ONCE, api_open=False)
+        # Whose turn it is, `turns` says, in words.
+        self.blocks.queue(default_concurrency_limit=None, api_open=False)
 
     def _lay_out(self) -> None:
         limits, space = self.workbench.limits, self.workbench.predictor.label_space
         # The key of the visitor's session. It stays on the server.
         self.key = gr.State(None, time_to_live=SECONDS_KEPT, delete_callback=self.store.drop)
-        gr.HTML(
-            "<h1>Why is this pixel what it is? <small>"
-            f"{space.num_categories} categories from {space.num_properties} properties</small></h1>"
-        )
-        self.status = gr.HTML(_status(WELCOME), elem_id="status")
-        with gr.Row(equal_height=False):
-            with gr.Column(scale=6, min_width=420):
+        with gr.Row(elem_id="top"):
+            _html(
+                f'<div id="facts" data-megabytes="{limits.megabytes:g}">'
+                "<h1>Why is this pixel what it is?</h1>"
+                f"<p>{space.num_categories} categories from {space.num_properties} properties</p>"
+                "</div>"
+            )
+            self.upload = gr.UploadButton(
+                f"Choose an image (up to {limits.megabytes:g} MB)",
+                type="filepath",
+                variant="primary",
+                size="md",
+                scale=0,
+                min_width=280,
+                elem_id="upload",
+            )
+            self.scene = gr.Button(
+                "Draw a street scene", size="md", scale=0, min_width=180, elem_id="scene"
+            )
+        self.status = _html(_status(WELCOME), elem_id="status")
+        with gr.Row(equal_height=False, elem_id="main"):
+            with gr.Column(scale=6, min_width=380, elem_id="left"):
                 self.picture = gr.Image(
                     label="Segmentation: click a pixel to ask why",
+                    show_label=False,
                     interactive=False,
                     type="numpy",
                     format="png",
                     buttons=["fullscreen"],
-                    height=430,
                     elem_id="picture",
-                    alt_text="the image under its categories",
                 )
-                self.legend = gr.HTML(elem_id="legend")
-                with gr.Row(equal_height=True):
-                    self.upload = gr.File(
-                        label=f"Your image, up to {limits.megabytes:g} MB",
-                        file_count="single",
-                        type="filepath",
-                        height=110,
-                        elem_id="upload",
-                    )
-                    self.scene = gr.Button("Draw a street scene", elem_id="scene")
-            with gr.Column(scale=5, min_width=420), gr.Tabs():
+                self.legend = _html(elem_id="legend")
+            with gr.Column(scale=5, min_width=380, elem_id="right"), gr.Tabs():
                 self._pixel_tab()
                 self._property_tab()
                 self._new_tab()
                 self._compare_tab()
+                self._unknown_tab()
                 self._report_tab()
 
     def _pixel_tab(self) -> None:
         with gr.Tab("Why", elem_id="tab-pixel"):
-            with gr.Row(equal_height=True):
-                self.x = gr.Number(label="x", precision=0, minimum=0, min_width=70, elem_id="x")
-                self.y = gr.Number(label="y", precision=0, minimum=0, min_width=70, elem_id="y")
-                self.ask = gr.Button("Ask about this pixel", elem_id="ask", min_width=150)
-            self.evidence = gr.HTML(
-                '<p class="muted">Click into the segmentation: what speaks for the answer, what is '
-                "missing, and what else is like it.</p>",
+            with gr.Row(elem_classes="question"):
+                options = {"precision": 0, "minimum": 0, "min_width": 80}
+                self.x = gr.Number(label="x", elem_id="x", **options)
+                self.y = gr.Number(label="y", elem_id="y", **options)
+                self.ask = gr.Button(
+                    "Ask about this pixel", size="md", elem_id="ask", min_width=180
+                )
+            self.evidence = _html(
+                _hint(
+                    "Click into the segmentation, or type a pixel: what speaks for the answer, "
+                    "what is missing, and what else is like it."
+                ),
                 elem_id="evidence",
             )
-            self.neighbours = gr.HTML(elem_id="neighbours")
-            self.likeness = gr.Image(
-                label="How like the chosen pixel all others are",
-                interactive=False,
-                format="jpeg",
-                buttons=["fullscreen"],
-                visible=False,
-                elem_id="likeness",
-            )
+            self.neighbours = _html(elem_id="neighbours")
+            self.likeness = _map("How like the chosen pixel all others are", "likeness")
 
     def _property_tab(self) -> None:
         with gr.Tab("Properties", elem_id="tab-property"):
+            self.listed = _html(_hint("There is no image yet."), elem_id="listed")
             self.property = gr.Dropdown(
-                label="Property (those that show most come first)",
+                label="Any of them, as a large heat map",
                 choices=[],
                 interactive=True,
                 elem_id="property",
             )
-            self.heat = gr.Image(
-                label="Where it is active",
-                interactive=False,
-                format="jpeg",
-                buttons=["fullscreen"],
-                elem_id="heat",
-            )
-            self.heat_text = gr.HTML(elem_id="heat-text")
+            self.heat_text = _html(elem_id="heat-text")
+            self.heat = _map("Where the property is active", "heat")
 
     def _new_tab(self) -> None:
         with gr.Tab("New categories", elem_id="tab-new"):
@@ -143,74 +179,89 @@ class _Page:
                 max_length=self.workbench.limits.vocabulary,
                 elem_id="vocabulary",
             )
-            with gr.Row(equal_height=True):
-                self.only = gr.Checkbox(label="only these categories", elem_id="only")
-                self.find = gr.Button("Find them", variant="primary", elem_id="find")
-                self.forget = gr.Button("Forget them", elem_id="forget")
-            self.told = gr.HTML(elem_id="told")
+            self.lead = gr.Slider(
+                0,
+                0.5,
+                value=0,
+                step=0.02,
+                label="Lead of the new over the trained categories",
+                info="Added to their scores: trained categories win nearly everywhere without it.",
+                elem_id="lead",
+            )
+            with gr.Row(elem_classes="question"):
+                self.only = gr.Checkbox(label="only these", elem_id="only", min_width=110)
+                self.find = gr.Button(
+                    "Find them", variant="primary", size="md", elem_id="find", min_width=120
+                )
+                self.forget = gr.Button("Forget them", size="md", elem_id="forget", min_width=120)
+            self.told = _html(elem_id="told")
 
     def _compare_tab(self) -> None:
         with gr.Tab("Compare", elem_id="tab-compare"):
-            with gr.Row(equal_height=True):
+            with gr.Row():
                 self.first = gr.Dropdown(
-                    label="Why this", choices=[], interactive=True, elem_id="first"
+                    label="Why this", choices=[], interactive=True, min_width=150, elem_id="first"
                 )
                 self.second = gr.Dropdown(
-                    label="and not that", choices=[], interactive=True, elem_id="second"
+                    label="and not that",
+                    choices=[],
+                    interactive=True,
+                    min_width=150,
+                    elem_id="second",
                 )
             self.place = gr.Radio(
                 choices=list(PLACES), value=CATEGORY, label="Where", elem_id="place"
             )
-            self.compare = gr.Button("Compare", elem_id="compare")
-            self.contrast = gr.HTML(elem_id="contrast")
+            self.compare = gr.Button("Compare", variant="primary", size="md", elem_id="compare")
+            self.contrast = _html(elem_id="contrast")
+
+    def _unknown_tab(self) -> None:
+        with gr.Tab("Unknown", elem_id="tab-unknown"):
+            self.unknown = _html(_hint("There is no image yet."), elem_id="unknown")
 
     def _report_tab(self) -> None:
         with gr.Tab("Report", elem_id="tab-report"):
-            gr.HTML(
-                '<p class="muted">One page with this image, all its categories and their reasons. '
-                "It needs nothing else, and opens in any browser.</p>"
+            _html(
+                _hint(
+                    "One page with this image, all its categories and their reasons. It needs "
+                    "nothing else, and opens in any browser."
+                )
             )
-            self.write = gr.Button("Write the report", elem_id="write")
-            self.download = gr.DownloadButton(
-                "Download the report", interactive=False, elem_id="download"
-            )
+            with gr.Row(elem_classes="question"):
+                self.write = gr.Button(
+                    "Write the report", variant="primary", size="md", elem_id="write"
+                )
+                self.download = gr.DownloadButton(
+                    "Download the report", interactive=False, size="md", elem_id="download"
+                )
 
     def _wire(self) -> None:
         image = [
-            self.key, self.picture, self.legend, self.property, self.first, self.second,
-            self.evidence, self.neighbours, self.likeness, self.contrast, self.download,
+            self.key, self.picture, self.legend, self.listed, self.property, self.first,
+            self.second, self.place, self.evidence, self.neighbours, self.likeness, self.contrast,
+            self.unknown, self.download,
         ]  # fmt: skip
-        properties = [self.heat, self.heat_text]
-        pixel = [self.x, self.y, self.picture, self.evidence, self.neighbours, self.likeness]
+        pixel = [
+            self.x, self.y, self.picture, self.evidence, self.neighbours, self.likeness,
+            self.first, self.second, self.place,
+        ]  # fmt: skip
         on = self._on
         on(self.upload.upload, self._open, [self.upload, self.key], image, "Segmenting ...")
         on(self.scene.click, self._draw, [self.key], image, "Drawing and segmenting ...")
         for event in (self.ask.click, self.x.submit, self.y.submit):
             on(event, self._ask, [self.key, self.x, self.y], pixel, "Asking ...")
-        new = [self.key, self.vocabulary, self.only]
+        on(self.picture.select, self._ask_picture, [self.key], pixel, "Asking ...", last=True)
+        new = [self.key, self.vocabulary, self.only, self.lead]
         busy = "Reading the words and segmenting ... (the first time loads the sentence encoder)"
-        for event in (self.find.click, self.vocabulary.submit):
-            on(event, self._find, new, [self.told, *image], busy)
-        forgotten = [self.vocabulary, self.told, *image]
+        for event in (self.find.click, self.vocabulary.submit, self.lead.release):
+            on(event, self._find, new, [self.told, *image], busy, last=True)
+        forgotten = [self.vocabulary, self.lead, self.told, *image]
         on(self.forget.click, self._forget, [self.key], forgotten, "Segmenting ...")
-        chosen = [self.key, self.property]
-        on(self.property.change, self._heat, chosen, properties, "Drawing the heat map ...")
+        chosen, heat = [self.key, self.property], [self.heat, self.heat_text]
+        on(self.property.input, self._heat, chosen, heat, "Drawing the heat map ...", last=True)
         compared = [self.key, self.first, self.second, self.place]
-        on(self.compare.click, self._compare, compared, [self.picture, self.contrast], "...")
+        on(self.compare.click, self._compare, compared, [self.picture, self.contrast], "Comparing")
         on(self.write.click, self._write, [self.key], [self.download], "Writing the report ...")
-
-        def click(event: gr.SelectData, key: str | None) -> Iterator[tuple[Any, ...]]:
-            yield from self._answer(
-                lambda: self._ask_picture(key, event.index), len(pixel), "Asking ..."
-            )
-
-        self.picture.select(
-            click,
-            [self.key],
-            [self.status, *pixel],
-            api_visibility="private",
-            show_progress_on=self.evidence,
-        )
 
     def _on(
         self,
@@ -219,27 +270,46 @@ class _Page:
         inputs: list[Any],
         outputs: list[Any],
         busy: str,
+        last: bool = False,
     ) -> None:
-        """Shows `busy` while a function works, then what it says and gives, or its error."""
+        """Shows `busy` while a function works, then what it says and gives, or its error.
 
-        def run(*values: Any) -> Iterator[tuple[Any, ...]]:
-            yield from self._answer(lambda: function(*values), len(outputs), busy)
+        Args:
+            last: of several events while one is worked on, the last is kept, not the first.
+        """
+        if function == self._ask_picture:
 
-        event(
+            def run(event: gr.SelectData, *values: Any) -> Iterator[tuple[Any, ...]]:
+                yield from self._answer(lambda: function(*values, event.index), len(outputs), busy)
+        else:
+
+            def run(*values: Any) -> Iterator[tuple[Any, ...]]:
+                yield from self._answer(lambda: function(*values), len(outputs), busy)
+
+        # In the browser, before anything is sent.
+        event(None, None, self.status, js=f"() => {json.dumps(_status(busy, 'busy'))}")
+        asked = event(
             run,
             inputs,
             [self.status, *outputs],
             api_visibility="private",
-            show_progress_on=self.status,
+            show_progress="hidden",
+            trigger_mode="always_last" if last else "once",
         )
+        lost = "The explorer did not answer: it may have been ended. Try again, or reload the page."
+        asked.failure(None, None, self.status, js=f"() => {json.dumps(_status(lost, 'problem'))}")
 
     def _answer(
         self, work: Callable[[], tuple[str, list[Any]]], number: int, busy: str
     ) -> Iterator[tuple[Any, ...]]:
         nothing = [gr.skip()] * number
-        yield _status(busy, "busy"), *nothing
         try:
-            sentence, values = work()
+            with self.turns.queue() as turn:
+                for before in turn.wait():
+                    others = "1 other is" if before == 1 else f"{before} others are"
+                    yield _status(f"{others} before you ...", "busy"), *nothing
+                yield _status(busy, "busy"), *nothing
+                sentence, values = work()
         except ProLabError as error:
             yield _status(f"{error}.", "problem"), *nothing
         except Exception:
@@ -263,18 +333,20 @@ class _Page:
         categories = list(session.categories)
         first = found[0] if found else categories[0]
         second = next((name for name in (*found, *categories) if name != first), None)
-        choices = session.property_choices()
         return [
             self.store.put(session, key),
             session.overlay,
             session.legend(),
-            gr.Dropdown(choices=choices, value=choices[0][1]),
+            session.listed_properties(),
+            gr.Dropdown(choices=session.property_choices(), value=None),
             gr.Dropdown(choices=categories, value=first),
             gr.Dropdown(choices=categories, value=second),
-            '<p class="muted">Click into the segmentation to ask why.</p>',
+            CATEGORY,
+            _hint("Click into the segmentation to ask why."),
             "",
             gr.Image(value=None, visible=False),
             "",
+            session.unknown(),
             gr.DownloadButton(value=None, interactive=False),
         ]
 
@@ -293,27 +365,30 @@ class _Page:
             answer.evidence,
             answer.neighbours,
             gr.Image(value=answer.likeness, visible=True),
+            answer.category,
+            answer.rival or gr.skip(),
+            PIXEL,
         ]
 
-    def _find(self, key: str | None, text: str, only: bool) -> tuple[str, list[Any]]:
+    def _find(self, key: str | None, text: str, only: bool, lead: float) -> tuple[str, list[Any]]:
         if not text.strip():
             raise ProLabError(f"there are no words: type a category, such as {EXAMPLE}")
-        session, told = self.workbench.with_vocabulary(self.store.get(key), text, only)
-        return "These categories are known now.", [told, *self._show(session, key)]
+        session, sentence, told = self.workbench.with_vocabulary(
+            self.store.get(key), text, only, lead
+        )
+        return sentence, [told, *self._show(session, key)]
 
     def _forget(self, key: str | None) -> tuple[str, list[Any]]:
-        session, _ = self.workbench.with_vocabulary(self.store.get(key), "", False)
-        return "Back to the trained categories.", ["", "", *self._show(session, key)]
+        session, sentence, told = self.workbench.with_vocabulary(self.store.get(key), "", False)
+        return sentence, ["", 0, told, *self._show(session, key)]
 
     def _heat(self, key: str | None, index: int | None) -> tuple[str, list[Any]]:
         session = self.store.get(key)
         if index is None:
             raise ProLabError("no property is chosen: choose one")
         picture, text = session.heat(int(index))
-        return f"Property: {session.prediction.label_space.properties[int(index)].name}.", [
-            picture,
-            text,
-        ]
+        name = session.prediction.label_space.properties[int(index)].name
+        return f"Property: {name}.", [gr.Image(value=picture, visible=True), text]
 
     def _compare(
         self, key: str | None, first: str, second: str, place: str
@@ -326,3 +401,16 @@ class _Page:
         return "The report is written: download it.", [
             gr.DownloadButton(value=str(path), interactive=True)
         ]
+
+
+def _map(label: str, elem_id: str) -> gr.Image:
+    """A picture that an answer brings; not there before."""
+    return gr.Image(
+        label=label,
+        show_label=False,
+        interactive=False,
+        format="jpeg",
+        buttons=["fullscreen"],
+        visible=False,
+        elem_id=elem_id,
+    )

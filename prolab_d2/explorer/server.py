@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from prolab_d2.errors import ProLabError
+from prolab_d2.explorer.guard import Guard
 
 if TYPE_CHECKING:
     from prolab_d2.explorer.workbench import Workbench
@@ -15,13 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["LOOPBACK", "listen", "require_gradio", "serve"]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# Gradio builds functions from texts of its own; nothing comes from another host.
-POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
-    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
-    "connect-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; "
-    "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
-)
+ANY_ADDRESS = ("0.0.0.0", "::")
 
 
 def require_gradio() -> None:
@@ -29,8 +24,9 @@ def require_gradio() -> None:
     Raises:
         ProLabError: Gradio is not installed.
     """
-    # Read when Gradio is imported.
+    # Read when Gradio is imported: nothing is told to others, and no browser keeps what was asked.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_RUN_HISTORY"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     try:
         import gradio  # noqa: F401
@@ -73,40 +69,32 @@ def serve(
         host: the name that visitors use; only with "0.0.0.0" or "::" may they use any.
         ready: is told the address of the page when it can be opened.
     """
-    os.environ["GRADIO_TEMP_DIR"] = str(workbench.work / "uploads")
+    files = workbench.work / "uploads"
+    os.environ["GRADIO_TEMP_DIR"] = str(files)
     import gradio as gr
     import uvicorn
     from fastapi import FastAPI
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    from prolab_d2.explorer.page import STYLE, build_page
+    from prolab_d2.explorer.page import build_page, script, style, theme
 
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    upload_bytes = int(workbench.limits.megabytes * 1e6)
     app = gr.mount_gradio_app(
-        app,
+        FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
         build_page(workbench),
         path="/",
         footer_links=[],
         allowed_paths=[],
         show_error=False,
-        max_file_size=int(workbench.limits.megabytes * 1e6),
+        max_file_size=upload_bytes,
         ssr_mode=False,
         pwa=False,
         mcp_server=False,
-        theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-        css=STYLE,
+        theme=theme(),
+        css=style(),
+        js=script(),
     )
-    if host not in ("0.0.0.0", "::"):
-        # A page of another site cannot reach this one under a name of its own.
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK[:2], "[", host])
-
-    @app.middleware("http")
-    async def restrict(request, call_next):
-        response = await call_next(request)
-        response.headers["Content-Security-Policy"] = POLICY
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "no-referrer"
-        return response
+    hosts = None if host in ANY_ADDRESS else (*LOOPBACK, host)
+    app = Guard(app, files, upload_bytes, hosts)
 
     port = address.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host

@@ -20,15 +20,19 @@ from prolab_d2.predictor import Prediction, Predictor
 from prolab_d2.report.bars import bar, color_ramp, patch
 from prolab_d2.report.pictures import data_uri, jpeg_within
 from prolab_d2.report.tables import contrast_table, evidence_tables, short_name
+from prolab_d2.report.unknown import unknown_figures
 from prolab_d2.visualizer import draw_segmentation, heat_map, mark_region, telling_properties
 from prolab_d2.visualizer.heatmaps import heat_range
 from prolab_d2.visualizer.overlay import color_of, percent
 
 __all__ = ["PLACES", "PixelAnswer", "Session"]
 
-LARGEST_SIDE, HEAT_WIDTH, PEEK_WIDTH, LIKENESS_WIDTH = 900, 620, 200, 420
-PEEK_BYTES = 7_000
+LARGEST_SIDE, HEAT_WIDTH, PEEK_WIDTH, LIKENESS_WIDTH = 900, 620, 420, 420
+PEEK_BYTES = 14_000
 NEIGHBOURS = 5
+# Properties that are listed before any is asked for.
+LISTED = 12
+UNKNOWN_BYTES = 60_000
 # Where two categories are compared.
 PIXEL, SEGMENT, CATEGORY = PLACES = (
     "the chosen pixel",
@@ -44,6 +48,7 @@ class PixelAnswer:
     x: int
     y: int
     category: str
+    rival: str | None  # the next best category
     picture: np.ndarray  # the overlay with the pixel marked
     evidence: str  # HTML
     neighbours: str  # HTML
@@ -124,8 +129,10 @@ class Session:
             y=y,
             category=explanation.category,
             picture=mark_region(self.overlay, one.pixel(x, y)),
-            evidence=f'<div class="peeks">{heading}{evidence_tables(explanation, self._peek)}'
-            f'<p class="muted">Point at a property to see where it is active.</p></div>',
+            evidence=heading
+            + '<p class="muted">Point at a property to see in the picture where it is active.</p>'
+            + evidence_tables(explanation, self._peek),
+            rival=explanation.others[0][0] if explanation.others else None,
             neighbours=self._neighbours(
                 [
                     (explanation.category, explanation.score + explanation.offset),
@@ -143,14 +150,40 @@ class Session:
     def property_choices(self) -> list[tuple[str, int]]:
         """(name, index) of all properties, those first whose heat maps show most."""
         space = self.prediction.label_space
-        first = telling_properties(self.prediction.properties, 12)
+        first = telling_properties(self.prediction.properties, LISTED)
         rest = [k for k in range(space.num_properties) if k not in first]
         return [(space.properties[k].name, k) for k in (*first, *rest)]
+
+    def listed_properties(self) -> str:
+        """HTML: the properties whose heat maps show most, to be pointed at."""
+        one = self.prediction
+        rows = [
+            f'<tr class="property" tabindex="0"><td>{bar(mean, "supports")}</td>'
+            f"<td>{mean:.2f}</td><td>{short_name(one.label_space.properties[k].name)}"
+            f"{self._peek(k)}</td></tr>"
+            for k in telling_properties(one.properties, LISTED)
+            for mean in [float(one.properties[k].mean())]
+        ]
+        return (
+            "<h4>Those that show most here: mean activation</h4>"
+            f"<table>{''.join(rows)}</table>"
+            '<p class="muted">Point at one to see in the picture where it is active.</p>'
+        )
+
+    def unknown(self) -> str:
+        """HTML: the regions that fit no category, and what they show."""
+        figures = unknown_figures(self.prediction, UNKNOWN_BYTES)
+        if not figures:
+            return '<p class="muted">Nothing in this image: all of it fits some category.</p>'
+        return (
+            '<p class="muted">Regions whose best category fits badly, or hardly better than the '
+            "next, with the properties that they show. Name them under New categories.</p>"
+            f"{figures}"
+        )
 
     def heat(self, index: int) -> tuple[np.ndarray, str]:
         """The heat map of a property as a picture, and what it is in HTML."""
         one = self.prediction
-        entry = one.label_space.properties[index]
         largest = heat_range(one.properties)
         picture = heat_map(one.image, one.properties[index], HEAT_WIDTH, largest)
         owners = [
@@ -161,7 +194,6 @@ class Session:
         names = ", ".join(f"<bdi>{short_name(name)}</bdi>" for name in owners[:20])
         more = f" and {len(owners) - 20} more" if len(owners) > 20 else ""
         text = (
-            f"<h3><bdi>{short_name(entry.name)}</bdi></h3>"
             f'<p class="scale">activation 0 {color_ramp()} {largest:.3g}; mean '
             f"{one.properties[index].mean():.2f}</p><p>expected of: {names or 'none'}{more}</p>"
         )
@@ -194,7 +226,7 @@ class Session:
             f"<h3><bdi>{short_name(category)}</bdi> or <bdi>{short_name(other)}</bdi> "
             f"<small>{place}</small></h3>{contrast_table(contrast, changes, self._peek)}"
         )
-        return mark_region(self.overlay, region), f'<div class="peeks">{text}</div>'
+        return mark_region(self.overlay, region), text
 
     @cached_property
     def _peeks(self) -> dict[int, str]:
@@ -229,7 +261,7 @@ class Session:
                 "<h4>Nearest pixels of the other categories: cosine of the activations</h4>"
                 f"<table>{pixels}</table>"
             )
-        return text
+        return f"{text}<h4>How like this pixel all others are</h4>"
 
 
 def _numbered(

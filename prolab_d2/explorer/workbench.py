@@ -20,7 +20,9 @@ from prolab_d2.label_space.vocabulary import encoder_of, parse_vocabulary
 from prolab_d2.markup import escape
 from prolab_d2.predictor import Predictor
 from prolab_d2.report import ReportWriter
+from prolab_d2.report.bars import patch
 from prolab_d2.scenes import draw_scene
+from prolab_d2.visualizer.overlay import color_of, percent
 
 __all__ = ["Workbench"]
 
@@ -80,25 +82,37 @@ class Workbench:
             f"scene {seed}", draw_scene(seed, "test", SCENE_SIZE).image, self.predictor
         )
 
-    def with_vocabulary(self, session: Session, text: str, only: bool) -> tuple[Session, str]:
+    def with_vocabulary(
+        self, session: Session, text: str, only: bool, lead: float = 0.0
+    ) -> tuple[Session, str, str]:
         """The same image with more categories, typed in words; without text, the trained ones.
 
         Args:
             only: know no others than those of the text.
+            lead: what is added to the scores of categories that training has not seen, 0 to 1.
         Returns:
-            The new session, and HTML that says what became of the sentences.
+            The new session, a sentence about it, and HTML that says what became of the sentences.
         Raises:
             ProLabError: a text that cannot be read, or an encoder that cannot be loaded.
         """
-        if not text.strip():
-            predictor, told = self.predictor, "<p>The trained categories, no others.</p>"
-        else:
+        predictor, new = self.predictor, {}
+        if text.strip():
             new = self._parse(text)
             predictor = self.predictor.with_vocabulary(new, self._load_encoder(), only=only)
-            told = _told(predictor, new, self.predictor.label_space.categories)
+            if not 0 <= lead <= 1:
+                raise ProLabError(f"a lead of {lead:g}: give 0 to 1")
+            if lead and not only:
+                unseen = [known is None for known in predictor.trained_as]
+                predictor = predictor.with_category_offsets(lead * np.array(unseen))
         result, sentence = self._segment(session.name, session.prediction.image, predictor)
         result.pixel = session.pixel
-        return result, f"{told}<p>{escape(sentence)}</p>"
+        found = [name for name in result.found() if name in new]
+        if new and not found:
+            advice = "" if only else ": give them a lead, or ask for only these"
+            sentence = f"None of the new categories is found in this image{advice}."
+        elif new:
+            sentence = f"Found: {', '.join(found)}."
+        return result, sentence, _told(result, new)
 
     def report(self, session: Session) -> Path:
         """Writes the report of one image; the file stays until `REPORTS` later ones are there."""
@@ -158,21 +172,26 @@ class _TakingTurns:
             return self._encoder.encode(sentences)
 
 
-def _told(predictor: Predictor, new: Mapping[str, Sequence[str]], trained: Sequence[str]) -> str:
-    """HTML: the properties that every new category got."""
+def _told(session: Session, new: Mapping[str, Sequence[str]]) -> str:
+    """HTML: where every new category is, and the properties that it got."""
+    if not new:
+        return ""
+    predictor, labels = session.predictor, session.prediction.labels
     space = predictor.label_space
     items = []
     for name in new:
-        if name in trained:
-            items.append(f"<li><bdi>{escape(name)}</bdi>: as trained</li>")
-            continue
+        share = (labels == session.prediction.categories.index(name)).mean()
+        found = f"{percent(share)} of the image" if share else "not found here"
+        known = predictor.trained_as[space.categories.index(name)]
         row = space.signatures[space.categories.index(name)]
         names = "; ".join(space.properties[k].name for k in np.flatnonzero(row))
-        items.append(f"<li><bdi>{escape(name)}</bdi>: {escape(names, 500)}</li>")
+        made = "as trained" if known is not None else f"made of {names}"
+        color = patch(color_of(session.prediction.metadata, name))
+        items.append(f"<li>{color} <b><bdi>{escape(name)}</bdi></b>, {found}: {escape(made, 500)}")
     left = [
-        f"<li>left out, far from every property: {escape(entry['sentence'], 200)}</li>"
+        f"<li>left out, far from every property: {escape(entry['sentence'], 200)}"
         for record in space.provenance.get("extensions", ())[-1:]
         for entry in record["left_out"]
         if entry["category"] in new
     ]
-    return f"<h4>What they are made of</h4><ul>{''.join(items + left)}</ul>"
+    return f'<ul class="told">{"</li>".join([*items, *left])}</li></ul>'

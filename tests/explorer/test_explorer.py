@@ -93,9 +93,17 @@ def test_every_property_has_a_heat_map(session: Session) -> None:
     assert sorted(k for _, k in choices) == list(range(space.num_properties))
     name, index = choices[0]
     picture, text = session.heat(index)
-    assert picture.shape[1] == 620 and name in text
+    assert picture.shape[1] == 620 and "mean" in text
+    assert session.listed_properties().count('class="peek"') == min(12, space.num_properties)
     owner = space.categories[int(space.signatures[:, index].argmax())]
     assert owner in text
+
+
+def test_what_fits_no_category_is_shown(session: Session) -> None:
+    regions = session.prediction.unknown_regions()
+    html = session.unknown()
+    assert html.count("<figure") == min(len(regions), 3)
+    assert bool(regions) != ("all of it fits some category" in html)
 
 
 def test_two_categories_are_compared_where_asked(session: Session) -> None:
@@ -130,12 +138,20 @@ def test_typed_categories_are_found_and_forgotten(tmp_path: Path, photo: Path) -
     checkpoint = save_tiny_checkpoint(make_tiny_cfg("scenes", tmp_path), tmp_path)
     with Workbench(Predictor.from_checkpoint(checkpoint, "cpu")) as workbench:
         session, _ = workbench.open(str(photo))
-        grown, told = workbench.with_vocabulary(session, "lorry: large round wheels", only=False)
-        assert grown.categories == (*session.categories, "lorry") and "lorry" in told
-        alone, told = workbench.with_vocabulary(session, "lorry: large wheels; road", only=True)
-        assert alone.categories == ("lorry", "road") and "road</bdi>: as trained" in told
-        back, _ = workbench.with_vocabulary(grown, " ", only=False)
-        assert back.categories == session.categories
+        lorry = "lorry: large round wheels"
+        grown, said, told = workbench.with_vocabulary(session, lorry, only=False)
+        assert grown.categories == (*session.categories, "lorry")
+        assert said == "Found: lorry." or said.endswith("give them a lead, or ask for only these.")
+        led, said, told = workbench.with_vocabulary(session, lorry, only=False, lead=1.0)
+        assert led.found() == ["lorry"] and said == "Found: lorry."
+        assert "lorry</bdi></b>, 100 % of the image: made of" in told
+        with pytest.raises(ProLabError, match="a lead of 2: give 0 to 1"):
+            workbench.with_vocabulary(session, lorry, only=False, lead=2)
+        alone, _, told = workbench.with_vocabulary(session, "lorry: large wheels; road", only=True)
+        assert alone.categories == ("lorry", "road") and ": as trained" in told
+        back, said, told = workbench.with_vocabulary(grown, " ", only=False)
+        assert back.categories == session.categories and told == ""
+        assert said.startswith("photo.png, 80 x 64, segmented in ")
         assert (back.prediction.labels == session.prediction.labels).all()
 
 
