@@ -152,9 +152,9 @@ def test_the_tutorial_runs_from_nothing(stored: NotebookNode, tmp_path: Path) ->
     execute(notebook, tmp_path)
     text = notebook.cells.pop().outputs[0].text
     found = json.loads(text.partition("FINDINGS ")[2])
-    assert len(found["categories"]) == 9 and found["shared"] >= 8
+    assert len(found["categories"]) == 8 and found["shared"] >= 8
     assert found["evaluated"] == found["categories"]
-    # The answer "sky" everywhere, the best of one category, would reach 3.
+    # The answer "sky" everywhere, the best of a single one, would reach 3.
     assert found["mIoU"] > 40
     assert found["explained"] == "car"
     assert sum(found["shares"]) == pytest.approx(found["score"], abs=1e-9)
