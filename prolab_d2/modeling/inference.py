@@ -157,7 +157,8 @@ class Maps:
         """`band` in parts that are made faster than the whole, not for training.
 
         Yields:
-            Columns of the band, and their (B, M, stop - start, columns).
+            Columns of the band, and their (B, M, stop - start, columns), which the next part may
+            overwrite.
         """
         width = self.tiles[0].padded_size[1]
         phases = width % self.tiles[0].values.shape[3] == 0 and size[1] == self.image_size[1]
@@ -319,7 +320,9 @@ def category_labels(maps: Maps, size: Size, weights: Tensor | None = None) -> Te
                 labels[place] = torch.where(better, label + first, labels[place])
                 best[place] = torch.where(better, score, best[place])
 
-        for _ in in_threads(decide, [*slices(size[0], group.band_height(size))], labels.device):
+        # Never a whole band at once, hence twice as high: fewer calls.
+        bands = [*slices(size[0], 2 * group.band_height(size))]
+        for _ in in_threads(decide, bands, labels.device):
             pass
     return labels
 

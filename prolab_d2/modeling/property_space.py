@@ -341,9 +341,13 @@ class PropertySpace(nn.Module):
             )
         labels = labels.long()
         unlabelled = labels == ignore_label
-        low, high = torch.stack(torch.aminmax(labels.masked_fill(unlabelled, 0))).tolist()
-        if low < 0 or high >= categories:
-            wrong = low if low < 0 else high
+        low, high = torch.aminmax(labels.masked_fill(unlabelled, 0))
+        if labels.is_cuda:
+            # Reading them would wait for the GPU in every step, so there it is a device-side
+            # assertion; the data-set mapper has told which file is wrong long before.
+            torch._assert_async((low >= 0) & (high < categories), "a label is no category")
+        elif low < 0 or high >= categories:
+            wrong = int(low if low < 0 else high)
             raise ProLabError(
                 f"label {wrong} is neither in [0, {categories}) nor the ignore_label "
                 f"{ignore_label}: correct the mask, the ignore_label or the label space"
