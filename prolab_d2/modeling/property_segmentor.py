@@ -6,7 +6,6 @@ Shapes: B batch, C feature channels, D embedding, K properties, N categories, h 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +23,7 @@ from prolab_d2.data.reading import default_ignore_label
 from prolab_d2.errors import ProLabError
 from prolab_d2.label_space import LabelSpace
 from prolab_d2.label_space.property_weights import read_property_weights
+from prolab_d2.modeling import other_categories
 from prolab_d2.modeling.augmented_inference import (
     View,
     augmented_labels,
@@ -41,7 +41,7 @@ from prolab_d2.modeling.inference import (
 )
 from prolab_d2.modeling.losses import LOSS_KINDS
 from prolab_d2.modeling.property_space import UNLABELLED, PropertySpace, mean_over_ranks
-from prolab_d2.modeling.text_space import ConvexCombination, TextSpace
+from prolab_d2.modeling.text_space import TextSpace
 
 __all__ = ["PropertySegmentor"]
 
@@ -167,7 +167,7 @@ class PropertySegmentor(nn.Module):
             "decode_head": build_decode_head(cfg.MODEL.DECODE_HEAD, shapes),
             "aux_head": build_decode_head(aux, shapes) if aux.NAME else None,
             "label_space": label_space,
-            "property_space": _property_space(
+            "property_space": PropertySpace.of_label_space(
                 label_space,
                 similarity=prolab.SIMILARITY,
                 temperature=prolab.TEMPERATURE,
@@ -194,87 +194,16 @@ class PropertySegmentor(nn.Module):
         }
 
     def with_label_space(self, label_space: LabelSpace) -> PropertySegmentor:
-        """The same network, with the same weights in memory, for other categories.
-
-        Args:
-            label_space: its bank and signatures take the place of the trained ones; with text
-                supervision the embeddings of its categories. With category supervision it has
-                some of the trained categories.
-        Raises:
-            ProLabError: a category that category supervision has not trained, or embeddings of
-                another width.
-        """
-        space = self.property_space
-        if label_space.embedding_dim != space.embedding_dim:
-            raise ProLabError(
-                f"the label space has embeddings of {label_space.embedding_dim} numbers and the "
-                f"network gives {space.embedding_dim}: build it with the encoder of the training"
-            )
-        result = copy.copy(self)
-        # A copy shares the dictionary of its parts.
-        result._modules = dict(self._modules)
-        result.label_space = label_space
-        result.property_space = _property_space(
-            label_space,
-            similarity=space.similarity,
-            temperature=space.temperature,
-            normalize_embedding=space.normalize_embedding,
-        ).to(self.device)
-        if self.supervision == "text":
-            embeddings = label_space.category_embeddings
-            result.text_space = TextSpace(embeddings, self.text_space.temperature).to(self.device)
-        if self.supervision == "category":
-            result.projection = self._projection_to(label_space.categories)
-        return result
+        """The same network for other categories, see `other_categories.with_label_space`."""
+        return other_categories.with_label_space(self, label_space)
 
     def with_category_offsets(self, offsets: Any) -> PropertySegmentor:
-        """The same network, with the same weights in memory, and numbers to add to its scores.
-
-        Args:
-            offsets: (N,), as `LabelSpace.with_category_offsets` takes them.
-        """
-        result = copy.copy(self)
-        result._modules = dict(self._modules)
-        result.label_space = self.label_space.with_category_offsets(offsets)
-        return result
+        """Adds numbers to the scores, see `other_categories.with_category_offsets`."""
+        return other_categories.with_category_offsets(self, offsets)
 
     def with_convex_combination(self, label_space: LabelSpace) -> PropertySegmentor:
-        """A network of category supervision that answers any categories, see `ConvexCombination`.
-
-        Args:
-            label_space: with embeddings of its sentences by the encoder of the training.
-        Raises:
-            ProLabError: another supervision, or a label space without such embeddings.
-        """
-        if self.supervision != "category":
-            raise ProLabError(
-                "convex combinations of embeddings need the probabilities of categories: use a "
-                "checkpoint trained with MODEL.PROLAB.SUPERVISION category"
-            )
-        result = copy.copy(self)
-        result._modules = dict(self._modules)
-        result.text_space = ConvexCombination(
-            self.label_space.category_embeddings, label_space.category_embeddings
-        ).to(self.device)
-        result.label_space = label_space
-        return result
-
-    def _projection_to(self, categories: Sequence[str]) -> nn.Conv2d:
-        """The rows of the projection to category logits for some of the trained categories."""
-        trained = self.label_space.categories
-        unknown = [name for name in categories if name not in trained]
-        if unknown:
-            raise ProLabError(
-                f"this network knows only the categories that it was trained with, not "
-                f"{unknown[0]!r}, MODEL.PROLAB.SUPERVISION is 'category': use a checkpoint trained "
-                "with SUPERVISION property"
-            )
-        rows = [trained.index(name) for name in categories]
-        projection = nn.Conv2d(self.projection.in_channels, len(rows), 1, device=self.device)
-        projection.load_state_dict(
-            {name: value[rows] for name, value in self.projection.state_dict().items()}
-        )
-        return projection
+        """ConSE for one-hot networks, see `other_categories.with_convex_combination`."""
+        return other_categories.with_convex_combination(self, label_space)
 
     @property
     def device(self) -> torch.device:
@@ -511,13 +440,6 @@ class PropertySegmentor(nn.Module):
             answer = (category_labels if labels else category_score_maps)(maps, size, weights)
         result["labels" if labels else "sem_seg"] = answer[0]
         return result
-
-
-def _property_space(label_space: LabelSpace, **options: Any) -> PropertySpace:
-    weights = label_space.property_weights
-    return PropertySpace(
-        label_space.bank, label_space.signatures, property_weights=weights, **options
-    )
 
 
 def _projection(channels: int, width: int) -> nn.Conv2d:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +26,9 @@ from prolab_d2.modeling.losses import LOSS_KINDS, LossOptions, banded_loss, targ
 from prolab_d2.modeling.neighbour_products import neighbour_products
 from prolab_d2.modeling.resized_length import squared_length_rows
 from prolab_d2.modeling.threads import in_threads
+
+if TYPE_CHECKING:
+    from prolab_d2.label_space import LabelSpace
 
 __all__ = ["PropertySpace", "mean_over_ranks"]
 
@@ -88,6 +92,16 @@ class PropertySpace(nn.Module):
         # (N, K): times unit activations they give the scores.
         self.register_buffer("category_weights", self._category_weights(), persistent=False)
         self.register_buffer("members", target_members(signatures), persistent=False)
+
+    @classmethod
+    def of_label_space(cls, label_space: LabelSpace, **options: Any) -> PropertySpace:
+        """With bank, signatures and property weights of a label space; `options` as above."""
+        return cls(
+            label_space.bank,
+            label_space.signatures,
+            property_weights=label_space.property_weights,
+            **options,
+        )
 
     @property
     def num_properties(self) -> int:
