@@ -29,8 +29,8 @@ def with_label_space(network: PropertySegmentor, label_space: LabelSpace) -> Pro
 
     Args:
         label_space: its bank and signatures take the place of the trained ones; with text
-            supervision the embeddings of its categories. With category supervision it has
-            some of the trained categories.
+            supervision, or a convex combination, the embeddings of its categories. With plain
+            category supervision it has some of the trained categories.
     Raises:
         ProLabError: a category that category supervision has not trained, or embeddings of
             another width.
@@ -51,7 +51,9 @@ def with_label_space(network: PropertySegmentor, label_space: LabelSpace) -> Pro
     if network.supervision == "text":
         embeddings, temperature = label_space.category_embeddings, network.text_space.temperature
         result.text_space = TextSpace(embeddings, temperature).to(network.device)
-    if network.supervision == "category":
+    elif network.text_space is not None:
+        result.text_space = _combination(network, label_space)
+    elif network.supervision == "category":
         result.projection = _projection_to(label_space.categories, network)
     return result
 
@@ -81,10 +83,16 @@ def with_convex_combination(
             "checkpoint trained with MODEL.PROLAB.SUPERVISION category"
         )
     result = _twin(network, label_space)
-    result.text_space = ConvexCombination(
-        network.label_space.category_embeddings, label_space.category_embeddings
-    ).to(network.device)
+    result.text_space = _combination(network, label_space)
     return result
+
+
+def _combination(network: PropertySegmentor, label_space: LabelSpace) -> ConvexCombination:
+    if network.text_space is None:
+        trained = network.label_space.category_embeddings
+    else:  # it has one already, and that alone knows the trained categories
+        trained = network.text_space.trained.cpu().numpy()
+    return ConvexCombination(trained, label_space.category_embeddings).to(network.device)
 
 
 def _twin(network: PropertySegmentor, label_space: LabelSpace) -> PropertySegmentor:

@@ -375,3 +375,19 @@ def test_text_embeddings_of_other_categories_take_the_place_of_the_trained_ones(
     other = model.with_label_space(model.label_space.subset(names))
     before, after = model(batch())[0]["labels"], other(batch())[0]["labels"]
     assert len(before.unique()) > 1 and torch.equal(len(names) - 1 - after, before)
+
+
+def test_a_convex_combination_answers_with_some_of_its_categories(tiny_cfg: CfgNode) -> None:
+    """As where one of several data sets lacks a category of the test."""
+    model = build(tiny_cfg, "MODEL.PROLAB.SUPERVISION", "category", "TEST.OUTPUT", "scores").eval()
+    torch.nn.init.normal_(model.projection.weight)
+    all_categories = model.with_convex_combination(model.label_space)
+    part = model.label_space.subset(["car", "sky"])
+    expected = all_categories(batch())[0]["sem_seg"][[3, 0]]
+    for some in (
+        all_categories.with_label_space(part),
+        all_categories.with_convex_combination(part),
+    ):
+        torch.testing.assert_close(some(batch())[0]["sem_seg"], expected)
+        again = some.with_convex_combination(model.label_space)
+        torch.testing.assert_close(again(batch())[0]["sem_seg"][[3, 0]], expected)
