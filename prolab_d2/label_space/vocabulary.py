@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -213,14 +214,25 @@ def in_trained_properties(
     """
     names = tuple(descriptions)
     trained_as, _ = trained_names(names, trained.categories)
+    # A new category may have the name of a trained one that is asked for under another.
+    chosen = [
+        known or _free_name(name, trained.categories, names)
+        for name, known in zip(names, trained_as, strict=True)
+    ]
     new = {
-        name: lines
-        for (name, lines), known in zip(descriptions.items(), trained_as, strict=True)
+        own: descriptions[name]
+        for own, name, known in zip(chosen, names, trained_as, strict=True)
         if known is None
     }
     grown = trained.extend(new, encoder, allow_far=True) if new else trained
-    chosen = [known or name for name, known in zip(names, trained_as, strict=True)]
     return Vocabulary(_renamed(grown.subset(chosen), names), trained_as)
+
+
+def _free_name(name: str, trained: Sequence[str], asked: Sequence[str]) -> str:
+    if name not in trained:
+        return name
+    taken = {*trained, *asked}
+    return next(other for i in count(2) if (other := f"{name} ({i})") not in taken)
 
 
 def _renamed(space: LabelSpace, names: Sequence[str]) -> LabelSpace:
@@ -228,6 +240,9 @@ def _renamed(space: LabelSpace, names: Sequence[str]) -> LabelSpace:
     if tuple(names) == space.categories:
         return space
     new = dict(zip(space.categories, names, strict=True))
+    provenance = dict(space.provenance)
+    if "extensions" in provenance:
+        provenance["extensions"] = [_renamed_record(one, new) for one in provenance["extensions"]]
     return LabelSpace.from_arrays(
         names,
         space.bank,
@@ -237,13 +252,25 @@ def _renamed(space: LabelSpace, names: Sequence[str]) -> LabelSpace:
             for one in space.properties
         ],
         {new[name]: lines for name, lines in space.descriptions.items()},
-        space.provenance,
+        provenance,
         embeddings=space.embeddings,
         property_of_description=space.property_of_description,
         property_weights=space.property_weights,
         category_offsets=space.category_offsets,
         where="vocabulary",
     )
+
+
+def _renamed_record(record: Mapping[str, Any], new: Mapping[str, str]) -> dict[str, Any]:
+    """What `LabelSpace.extend` has noted, under the new names."""
+    return {
+        **record,
+        "distances": {new.get(name, name): own for name, own in record["distances"].items()},
+        "left_out": [
+            {**entry, "category": new.get(entry["category"], entry["category"])}
+            for entry in record["left_out"]
+        ],
+    }
 
 
 def check_swap(trained: LabelSpace, other: LabelSpace) -> None:

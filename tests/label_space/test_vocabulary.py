@@ -103,6 +103,33 @@ def test_trained_categories_keep_their_signature_and_new_ones_get_one(
     assert vocabulary.describe_new().startswith("van: ")
 
 
+def test_a_new_category_may_have_the_name_of_a_trained_one_that_is_asked_for_under_another(
+    encoder: WordEncoder,
+) -> None:
+    """As the "pot" beside the "pot, flowerpot" of ADE20K's 847 categories, 150 of which have it."""
+    trained = build_label_space({"pot": VAN["van"], "house": SENTENCES["house"]}, encoder, 4)
+    trained = trained.extend({"kettle": ("painted metal body",)}, encoder)
+    asked = {"pot": SENTENCES["house"][:1], "pot, flowerpot": VAN["van"], "kettle": ("-",)}
+    vocabulary = in_trained_properties(trained, asked, encoder)
+    assert vocabulary.trained_as == (None, "pot", "kettle")
+    result = vocabulary.label_space
+    assert result.categories == tuple(asked)
+    assert result.descriptions == {**asked, "kettle": ("painted metal body",)}
+    np.testing.assert_array_equal(result.signatures[1:], trained.signatures[[0, 2]])
+    assert not (result.signatures[0] & ~trained.signatures[1]).any()
+    assert vocabulary.describe_new().startswith("pot: 1 properties from 1 sentences")
+    again = result.extend({"shed": SENTENCES["house"][:1]}, encoder)
+    np.testing.assert_array_equal(again.signatures[-1], result.signatures[0])
+
+
+@pytest.mark.parametrize("trained", ["ade20k", "pascal_context_459"])
+def test_networks_of_the_shipped_label_spaces_answer_ade20k_847(trained: str) -> None:
+    own, asked = LabelSpace.load(trained), LabelSpace.load("ade20k_847")
+    vocabulary = in_trained_properties(own, asked.descriptions, encoder_of(own, asked))
+    assert vocabulary.label_space.categories == asked.categories
+    np.testing.assert_array_equal(vocabulary.label_space.bank, own.bank)
+
+
 def test_without_new_categories_nothing_is_embedded(
     space: LabelSpace, encoder: WordEncoder
 ) -> None:
