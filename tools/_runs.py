@@ -62,6 +62,18 @@ def call_session(command: Sequence[str], output: Path, threads: int) -> list[dic
     return sessions
 
 
+def threads_of_run(threads: int | None, jobs: int) -> int:
+    """How many threads each of `jobs` programs side by side gets: those asked for, or its share.
+
+    Raises:
+        ProLabError: one of the numbers is below 1.
+    """
+    for name, number in (("jobs", jobs), ("threads", threads)):
+        if number is not None and number < 1:
+            raise ProLabError(f"--{name} {number}: give a number from 1")
+    return threads or max((os.cpu_count() or 1) // jobs, 1)
+
+
 def _of_data_sets(entry: dict[str, float]) -> dict[str, float]:
     """What an evaluation on several data sets has found on each."""
     ending = "/sem_seg/mIoU"

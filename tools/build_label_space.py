@@ -236,7 +236,8 @@ def _check_merge(parser: argparse.ArgumentParser, args: argparse.Namespace) -> N
     others = ("categories", "descriptions", "llm", "server", "encoder", "embeddings", "extend")
     for name in (*others, "name_with_llm"):
         if getattr(args, name):
-            parser.error(f"--merge takes all it needs from the label spaces: drop --{name}")
+            option = name.replace("_", "-")
+            parser.error(f"--merge takes all it needs from the label spaces: drop --{option}")
     if any(os.path.realpath(name) == os.path.realpath(args.output) for name in args.merge):
         parser.error("--output must be another folder than those of --merge")
 

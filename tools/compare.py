@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 from collections import Counter
@@ -28,7 +27,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from _runs import call, call_session, read_history, versions
+from _runs import call, call_session, read_history, threads_of_run, versions
 
 from prolab_d2.errors import ProLabError, exit_cleanly
 from prolab_d2.files import atomic_path, check_writable
@@ -151,9 +150,9 @@ def parser() -> argparse.ArgumentParser:
 @exit_cleanly
 def main(argv: list[str] | None = None) -> None:
     args = parser().parse_args(argv)
+    threads = threads_of_run(args.threads, args.jobs)
     check_writable(args.output)
     check_writable(args.logs)
-    threads = args.threads or max((os.cpu_count() or 1) // args.jobs, 1)
     runs = [
         Run(
             config,

@@ -233,6 +233,8 @@ def _rounded(value: Any) -> Any:
 @exit_cleanly
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    if args.seed < 0:
+        raise ProLabError(f"--seed {args.seed}: give a number from 0")
     if args.images is not None and args.images < 1:
         raise ProLabError(f"--images {args.images}: give a number from 1")
     if args.choose_images < 2 or args.pixels < 1:

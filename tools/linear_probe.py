@@ -97,6 +97,8 @@ def label_ids(train: str, val: str) -> tuple[list[str], int]:
 @exit_cleanly
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    if args.seed < 0:
+        raise ProLabError(f"--seed {args.seed}: give a number from 0")
     if min(args.images, args.pixels) < 1 or args.val_images < 0:
         raise ProLabError("--images and --pixels: give numbers from 1; --val-images: from 0")
     names, ignore_label = label_ids(args.train, args.val)

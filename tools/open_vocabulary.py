@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -37,7 +36,7 @@ from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from _runs import call, call_session, read_history, versions
+from _runs import call, call_session, read_history, threads_of_run, versions
 
 from prolab_d2 import LabelSpace
 from prolab_d2.data import register_folder
@@ -276,6 +275,7 @@ def default_datasets(cfg: CfgNode) -> list[str]:
 
 def run_protocol(args: argparse.Namespace, space_name: str, datasets: list[str]) -> dict[str, Any]:
     """All trainings and tests, and the record of everything."""
+    threads = threads_of_run(args.threads, args.jobs)
     space = LabelSpace.load(space_name)
     seen, found = prepare(space, args.held_out, args.output / "label_space")
     print(conditions_table(found), flush=True)
@@ -289,7 +289,6 @@ def run_protocol(args: argparse.Namespace, space_name: str, datasets: list[str])
             "--output"
         )
     write_json(settings_file, protocol.settings())
-    threads = args.threads or max((os.cpu_count() or 1) // args.jobs, 1)
     with ThreadPoolExecutor(args.jobs) as pool:
         runs = list(
             pool.map(

@@ -70,6 +70,7 @@ def cluster(embeddings: Any, k: int, method: str = "kmeans", seed: int = 0) -> C
         method: a key of `CLUSTERINGS`. "kmeans" is the published choice, "spherical" K-Means
             compares directions only. "ward" and "average" (on cosine distance) join clusters
             step by step, without a seed, and give a tree.
+        seed: from 0, below 2 ** 32.
     Raises:
         ProLabError: unknown method, bad values, fewer than `k` different embeddings, or too many
             embeddings for a tree.
@@ -77,6 +78,10 @@ def cluster(embeddings: Any, k: int, method: str = "kmeans", seed: int = 0) -> C
     if method not in CLUSTERINGS:
         raise ProLabError(
             f"unknown clustering {method!r}: choose one of {', '.join(map(repr, CLUSTERINGS))}"
+        )
+    if not 0 <= seed < 2**32:
+        raise ProLabError(
+            f"seed {seed} of the clustering: give a whole number from 0 to {2**32 - 1}"
         )
     embeddings = np.asarray(embeddings, dtype=np.float32)
     if embeddings.ndim != 2 or not embeddings.size or not np.isfinite(embeddings).all():

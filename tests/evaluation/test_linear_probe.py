@@ -126,8 +126,12 @@ def test_the_tool_prints_a_row_for_every_category(
     assert main([*arguments, *more]) == 0
     out = capsys.readouterr().out
     assert "the same, whole images" in out and len(out.splitlines()[-1].split()) == 5
-    assert main([*arguments, "--val", "nowhere"]) == 2
-    assert "error: data set nowhere is not known" in capsys.readouterr().err
+    for more, words in (
+        (["--val", "nowhere"], "data set nowhere is not known"),
+        (["--val", names["val"], "--seed", "-1"], "--seed -1: give a number from 0"),
+    ):
+        assert main([*arguments, *more]) == 2
+        assert f"error: {words}" in capsys.readouterr().err
 
 
 def test_the_tool_knows_categories_that_the_model_does_not(

@@ -164,6 +164,13 @@ def test_an_unknown_method_names_the_choices() -> None:
         cluster(blobs(2, 2), 2, method="x")
 
 
+@every_method
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_no_generator_takes(method: str, seed: int) -> None:
+    with pytest.raises(ProLabError, match=f"seed {seed} of the clustering: give a whole number"):
+        cluster(blobs(2, 2), 2, method, seed)
+
+
 @pytest.mark.parametrize("k", [0, -1, 4, 100])
 def test_more_clusters_than_different_sentences(k: int) -> None:
     points = np.concatenate([blobs(3, 1)] * 4)

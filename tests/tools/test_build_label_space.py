@@ -355,6 +355,7 @@ def test_label_spaces_are_merged(sentences: Path, tmp_path: Path, words: list) -
         ("--descriptions d --extend ./out", "two folders"),
         ("--merge a", "two label spaces or more"),
         ("--merge a b --encoder e", "drop --encoder"),
+        ("--merge a b --name-with-llm", "drop --name-with-llm"),
         ("--merge a out", "another folder"),
         ("--descriptions d --encoder e --properties 0", "'0' is no whole number above 0"),
         ("--descriptions d --encoder e --properties some", "'some' is no whole number"),

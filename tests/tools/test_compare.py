@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from detectron2.config import CfgNode
 
+from prolab_d2 import ProLabError
 from tests.golden import REPOSITORY
 from tools import compare
-from tools._runs import METRICS
+from tools._runs import METRICS, threads_of_run
 
 
 def record(config: str, seed: int, val: float, test: float, seconds: float) -> dict:
@@ -98,3 +99,11 @@ def test_runs_that_would_share_a_folder_are_refused(
     configs = ["--configs", "camvid/lite0_property", "scenes/lite0_property"]
     assert compare.main([*configs, *arguments, "--seeds", "0"]) == 2
     assert "two runs are called lite0_property seed 0" in capfd.readouterr().err
+
+
+def test_the_share_of_a_run() -> None:
+    cores = os.cpu_count() or 1
+    assert [threads_of_run(*given) for given in ((None, 1), (3, 2), (None, 10**6))] == [cores, 3, 1]
+    for threads, jobs, words in ((None, 0, "--jobs 0"), (0, 1, "--threads 0"), (-2, 1, "-2")):
+        with pytest.raises(ProLabError, match=f"{words}: give a number from 1"):
+            threads_of_run(threads, jobs)

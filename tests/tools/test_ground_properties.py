@@ -135,6 +135,7 @@ def test_what_cannot_be_done_is_one_sentence(
         (own, ["--dataset", val, "--choose-on", val], "is the data set to report on"),
         (own, ["--dataset", val, "--images", "0"], "--images 0"),
         (own, ["--dataset", val, "--choose-images", "1"], "--choose-images"),
+        (own, ["--dataset", val, "--seed", "-1"], "--seed -1"),
         (str(one_hot), ["--dataset", val], "no properties to explain with"),
         (str(cosine), ["--dataset", val], "no probabilities"),
     ):

@@ -59,6 +59,7 @@ def test_bad_input_is_one_sentence_and_trains_nothing(
         (["--config", "none", "--candidates"], "config none does not exist"),
         (arguments(config, "lorry"), "lorry"),
         ([*arguments(config, "car"), "--cost", "-1"], "--cost -1.0: give points of mIoU"),
+        ([*arguments(config, "car"), "--jobs", "0"], "--jobs 0: give a number from 1"),
         (arguments(config, "sky"), "'sky' has 1 properties that 2 or more seen categories have"),
     ):
         assert open_vocabulary.main(given) == 2
