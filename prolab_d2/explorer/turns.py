@@ -19,13 +19,10 @@ class Turn:
 
     def wait(self) -> Iterator[int]:
         """Gives how many are before this one whenever that changes, and ends when it is 0."""
-        turns, before = self._turns, None
-        while before != 0:
-            with turns.changed:
-                turns.changed.wait_for(lambda: turns.before(self) != before)  # noqa: B023
-                before = turns.before(self)
-            if before:
-                yield before
+        before = self._turns.next_before(self, None)
+        while before:
+            yield before
+            before = self._turns.next_before(self, before)
 
 
 class Turns:
@@ -40,7 +37,7 @@ class Turns:
         self._at_once = at_once
         self._most = most
         self._queue: list[Turn] = []
-        self.changed = threading.Condition()
+        self._changed = threading.Condition()
 
     @contextmanager
     def queue(self) -> Iterator[Turn]:
@@ -50,17 +47,22 @@ class Turns:
             ProLabError: too many wait.
         """
         turn = Turn(self)
-        with self.changed:
+        with self._changed:
             if len(self._queue) >= self._at_once + self._most:
                 raise ProLabError("too many others wait already: try again in a minute")
             self._queue.append(turn)
         try:
             yield turn
         finally:
-            with self.changed:
+            with self._changed:
                 self._queue.remove(turn)
-                self.changed.notify_all()
+                self._changed.notify_all()
 
-    def before(self, turn: Turn) -> int:
-        """How many have to be ready before it is a turn's time; to be asked under `changed`."""
+    def next_before(self, turn: Turn, told: int | None) -> int:
+        """How many have to be ready before it is a turn's time, as soon as that is not `told`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._before(turn) != told)
+            return self._before(turn)
+
+    def _before(self, turn: Turn) -> int:
         return max(0, self._queue.index(turn) - self._at_once + 1)

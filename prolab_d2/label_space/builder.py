@@ -12,6 +12,7 @@ import platform
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -249,7 +250,7 @@ def _embed(
         rows = []
         for start in range(0, len(sentences), _BLOCK):
             lines = sentences[start : start + _BLOCK]
-            block, reused = blocks.reuse("block", inputs(lines), lambda: embed_block(lines))  # noqa: B023
+            block, reused = blocks.reuse("block", inputs(lines), partial(embed_block, lines))
             rows.append(block["embeddings"])
             stage.advance(len(lines), reused=reused)
         return {"embeddings": np.concatenate(rows)}

@@ -139,7 +139,8 @@ def _open_zip(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
 def _open_tar(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
     """A plain tar is read at random; of a compressed one, which allows no jumps, all is kept."""
     try:
-        archive = tarfile.open(path, "r:")  # noqa: SIM115
+        with tarfile.open(path, "r:") as archive:
+            places = {_plain(m.name): (m.offset_data, m.size) for m in archive if m.isfile()}
     except tarfile.ReadError:
         contents: dict[str, bytes] = {}
         with tarfile.open(path, "r:*") as compressed:
@@ -147,8 +148,6 @@ def _open_tar(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
                 if member.isfile():
                     contents[_plain(member.name)] = compressed.extractfile(member).read()
         return list(contents), contents.__getitem__
-    places = {_plain(m.name): (m.offset_data, m.size) for m in archive if m.isfile()}
-    archive.close()
     file, lock = open(path, "rb"), threading.Lock()  # noqa: SIM115
 
     def read(name: str) -> bytes:
