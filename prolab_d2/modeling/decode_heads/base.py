@@ -5,6 +5,7 @@ Shapes: B batch, C channels of a head, h x w size of its finest input.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from detectron2.config import CfgNode, configurable
@@ -22,7 +23,7 @@ Decode heads by name (`MODEL.DECODE_HEAD.NAME`, `MODEL.AUX_HEAD.NAME`): subclass
 """
 
 
-class DecodeHead(nn.Module):
+class DecodeHead(nn.Module, ABC):
     """Turns backbone features into the feature map that pixels are predicted from.
 
     A head gives features only. Dropout, the 1x1 projection to pixel embeddings and the loss belong
@@ -75,6 +76,7 @@ class DecodeHead(nn.Module):
             "norm": cfg.NORM,
         }
 
+    @abstractmethod
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         """
         Args:
@@ -82,7 +84,6 @@ class DecodeHead(nn.Module):
         Returns:
             (B, out_channels, h, w), at the size of the first of `in_features`.
         """
-        raise NotImplementedError
 
 
 def build_decode_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> DecodeHead:
