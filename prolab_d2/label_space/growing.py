@@ -1,8 +1,8 @@
-"""Label spaces that grow: new categories in old properties, two label spaces in one, another K.
+"""Label spaces that grow: new categories in old properties.
 
-Used through `LabelSpace.extend`, `LabelSpace.merge` and `LabelSpace.cut`.
+Used through `LabelSpace.extend`.
 
-Shapes: N categories, K properties, D embedding, M descriptions.
+Shapes: K properties, D embedding, M descriptions, m new ones.
 """
 
 from __future__ import annotations
@@ -14,53 +14,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prolab_d2.errors import ProLabError
-from prolab_d2.label_space.builder import assemble, package_versions
-from prolab_d2.label_space.clustering import (
-    Clusters,
-    auto_num_properties,
-    cluster,
-    count_distinct,
-    cut_tree,
-    means,
-    unit_rows,
-)
+from prolab_d2.label_space.clustering import means, unit_rows
 from prolab_d2.label_space.descriptions import Descriptions, check_descriptions
+from prolab_d2.label_space.encoder_check import check_encoder, encode_as_stored
 from prolab_d2.label_space.label_space import LabelSpace
 from prolab_d2.label_space.quality import signatures_of
-from prolab_d2.label_space.storage import LOGGED
 
 if TYPE_CHECKING:
     from prolab_d2.label_space.embedding import Encoder
 
-__all__ = [
-    "ENCODER_KEYS",
-    "cut",
-    "describe_extension",
-    "encoder_difference",
-    "extend",
-    "far_distance",
-    "merge",
-]
+__all__ = ["describe_extension", "extend", "far_distance"]
 
 # Part of a label space's own sentences that would count as near enough, were they new.
 _NEAR_PART = 0.95
 _BLOCK = 1024
-# What must agree for two embeddings to be comparable.
-ENCODER_KEYS = ("encoder", "encoder_sha256", "pooling", "lower_case")
-# What is said of one label space, not of its sentences.
-_OF_ONE_SPACE = (
-    *LOGGED,
-    "clustering",
-    "cut_of",
-    "extensions",
-    "merged",
-    "property_names",
-    "subset_of",
-    "united",
-)
-# Below this cosine similarity an encoder does not give what is stored: half precision and
-# another device stay above 0.9999.
-_SAME_SENTENCE = 0.99
 
 
 def extend(
@@ -80,8 +47,8 @@ def extend(
             )
     sentences = [line for lines in new.values() for line in lines]
     owner = np.repeat(np.arange(len(new)), [len(lines) for lines in new.values()])
-    _check_encoder(space.provenance, encoder.provenance)
-    embeddings = _encode(space, sentences, encoder)
+    check_encoder(space.provenance, encoder.provenance)
+    embeddings = encode_as_stored(space, sentences, encoder)
     rule, assigned, known = _assign(space, sentences, embeddings)
     distance = 1 - (unit_rows(embeddings) * unit_rows(space.bank)[assigned]).sum(1)
     limit = far_distance(space) if max_distance is None else max_distance
@@ -265,173 +232,3 @@ def _nearest_property(space: LabelSpace, embeddings: np.ndarray) -> tuple[str, n
     own = _clustered(space)
     nearest = (embeddings @ unit_rows(stored[own]).T).argmax(1)
     return "nearest sentence", labels[own][nearest].astype(np.intp)
-
-
-def encoder_difference(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
-    """What parts the encoders of two provenances, in words; None if nothing known does.
-
-    Both must tell of the same weights (where that is known, else of the same name) and settings.
-    """
-    known = {key for key in ENCODER_KEYS if None not in (recorded.get(key), given.get(key))}
-    if "encoder_sha256" in known:
-        known.discard("encoder")
-    for key in ENCODER_KEYS:
-        if key in known and recorded[key] != given[key]:
-            what = {"encoder_sha256": "weights of the encoder"}.get(key, key)
-            return f"the {what} {recorded[key]!r}, not with {given[key]!r}"
-    return None
-
-
-def _check_encoder(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """
-    Raises:
-        ProLabError: the encoders differ.
-    """
-    difference = encoder_difference(recorded, given)
-    if difference is not None:
-        raise ProLabError(
-            f"the label space was made with {difference}: use the sentence encoder "
-            f"{recorded.get('encoder')!r} with the settings in its provenance"
-        )
-
-
-def _encode(space: LabelSpace, sentences: Sequence[str], encoder: Encoder) -> np.ndarray:
-    """(m, D) float32, after a look whether the encoder still gives what is stored.
-
-    Raises:
-        ProLabError: it is another encoder, or nothing tells whether it is the same.
-    """
-    stored = space.embeddings
-    name = space.provenance.get("encoder")
-    if stored is None and name is None:
-        raise ProLabError(
-            "the label space neither holds embeddings nor says which encoder made its bank: "
-            "record the encoder in its provenance, or build it from descriptions"
-        )
-    probes: list[str] = []
-    if stored is not None:
-        own = [line for lines in space.descriptions.values() for line in lines]
-        places = np.unique(np.linspace(0, len(own) - 1, 8).astype(int))
-        probes = [own[i] for i in places]
-    embeddings = np.asarray(encoder.encode([*probes, *sentences]), dtype=np.float32)
-    if embeddings.shape != (len(probes) + len(sentences), space.embedding_dim):
-        raise ProLabError(
-            f"the sentence encoder gave an array of shape {embeddings.shape} for "
-            f"{len(probes) + len(sentences)} sentences, and rows of the bank have "
-            f"{space.embedding_dim} numbers: use the encoder {name or 'of the label space'}"
-        )
-    if probes:
-        likeness = (unit_rows(embeddings[: len(probes)]) * unit_rows(stored[places])).sum(1)
-        worst = likeness.argmin()
-        if likeness[worst] < _SAME_SENTENCE:
-            raise ProLabError(
-                f"the sentence encoder embeds {probes[worst]!r} in another way than the label "
-                f"space has it (cosine similarity {likeness[worst]:.3f}): use the encoder "
-                f"{name or 'it was made with'}"
-            )
-    return embeddings[len(probes) :]
-
-
-def merge(
-    first: LabelSpace,
-    second: LabelSpace,
-    num_properties: int | None = None,
-    *,
-    method: str = "kmeans",
-    seed: int = 0,
-) -> LabelSpace:
-    """See `LabelSpace.merge`."""
-    for space, which in ((first, "first"), (second, "second")):
-        if space.embeddings is None:
-            raise ProLabError(
-                f"the {which} label space holds no embeddings, which merging needs: build it "
-                "from descriptions"
-            )
-        if space.provenance.get("encoder") is None:
-            raise ProLabError(
-                f"the {which} label space does not say which encoder made it: record the encoder "
-                "in its provenance, or build it from descriptions"
-            )
-        missing = next((name for name, lines in space.descriptions.items() if not lines), None)
-        if missing is not None:
-            raise ProLabError(
-                f"category {missing!r} of the {which} label space has no description, which "
-                "merging needs: drop it with LabelSpace.subset(), or describe it and build again"
-            )
-    _check_encoder(first.provenance, second.provenance)
-    if first.embedding_dim != second.embedding_dim:
-        raise ProLabError(
-            f"the label spaces have embeddings of {first.embedding_dim} and "
-            f"{second.embedding_dim} numbers: build both with the same sentence encoder"
-        )
-    descriptions, embeddings = _unite(first, second)
-    if num_properties is None:
-        num_properties = auto_num_properties(len(embeddings), count_distinct(embeddings))
-    clusters = cluster(embeddings, num_properties, method, seed)
-    provenance = {
-        **_shared_provenance(first.provenance, second.provenance),
-        "merged": [
-            {
-                "hash": space.hash,
-                "categories": space.num_categories,
-                "provenance": {k: v for k, v in space.provenance.items() if k not in LOGGED},
-            }
-            for space in (first, second)
-        ],
-        "united": [name for name in second.categories if name in first.categories],
-        "clustering": {"method": method, "num_properties": num_properties},
-        "seed": seed,
-        "versions": package_versions(),
-    }
-    return assemble(descriptions, embeddings, clusters, provenance)
-
-
-def _unite(first: LabelSpace, second: LabelSpace) -> tuple[Descriptions, np.ndarray]:
-    """(sentences by category, (M, D) float32): those of the first, then what the second adds."""
-    descriptions: Descriptions = {}
-    rows: list[np.ndarray] = []
-    for name in dict.fromkeys((*first.categories, *second.categories)):
-        lines: dict[str, tuple[str, np.ndarray]] = {}
-        for space in (first, second):
-            if name in space.categories:
-                own = np.flatnonzero(space.category_of_description == space.categories.index(name))
-                for line, row in zip(space.descriptions[name], space.embeddings[own], strict=True):
-                    # The same sentence in both counts once.
-                    lines.setdefault(line.lower(), (line, row))
-        descriptions[name] = tuple(line for line, _ in lines.values())
-        rows += [row for _, row in lines.values()]
-    return descriptions, np.stack(rows).astype(np.float32)
-
-
-def _shared_provenance(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """What is true of all sentences: the encoder, and what else both say alike."""
-    alike = {key: value for key, value in first.items() if second.get(key) == value}
-    encoder = {key: first[key] for key in ENCODER_KEYS if key in first}
-    return {k: v for k, v in {**alike, **encoder}.items() if k not in _OF_ONE_SPACE}
-
-
-def cut(space: LabelSpace, num_properties: int) -> LabelSpace:
-    """See `LabelSpace.cut`."""
-    if space.tree is None or space.embeddings is None:
-        raise ProLabError(
-            "the label space has no tree that could be cut at another number of properties: "
-            "build it with the clustering 'ward' or 'average'"
-        )
-    embeddings = space.embeddings.astype(np.float32)
-    distinct = count_distinct(embeddings)
-    if not 1 <= num_properties <= distinct:
-        raise ProLabError(
-            f"{num_properties} properties cannot be made of {distinct} different sentences: choose "
-            f"a number between 1 and {distinct}"
-        )
-    labels = cut_tree(space.tree, num_properties)
-    centres = means(embeddings, labels, num_properties)
-    provenance = {**space.provenance, "cut_of": space.hash}
-    provenance["clustering"] = {
-        **space.provenance.get("clustering", {}),
-        "num_properties": num_properties,
-    }
-    # The names are new, and those of members.
-    provenance.pop("property_names", None)
-    clusters = Clusters(labels, centres, space.tree)
-    return assemble(space.descriptions, embeddings, clusters, provenance)

@@ -414,9 +414,9 @@ class LabelSpace:
         Raises:
             ProLabError: made by different encoders, or without embeddings of all sentences.
         """
-        from prolab_d2.label_space import growing
+        from prolab_d2.label_space import reclustering
 
-        return growing.merge(self, other, num_properties, method=method, seed=seed)
+        return reclustering.merge(self, other, num_properties, method=method, seed=seed)
 
     def cut(self, num_properties: int) -> LabelSpace:
         """The same sentences with another number of properties, from the stored tree.
@@ -426,9 +426,9 @@ class LabelSpace:
         Raises:
             ProLabError: there is no tree, or not so many different sentences.
         """
-        from prolab_d2.label_space import growing
+        from prolab_d2.label_space import reclustering
 
-        return growing.cut(self, num_properties)
+        return reclustering.cut(self, num_properties)
 
     def _sentence_rows(self, categories: Sequence[int]) -> list[int]:
         """Rows of `embeddings` that belong to the categories of these ids, one after the other."""

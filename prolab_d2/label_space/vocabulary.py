@@ -15,11 +15,8 @@ import numpy as np
 from prolab_d2.errors import ProLabError
 from prolab_d2.label_space.descriptions import Descriptions, check_descriptions
 from prolab_d2.label_space.embedding import Encoder, load_encoder
-from prolab_d2.label_space.growing import (
-    ENCODER_KEYS,
-    describe_extension,
-    encoder_difference,
-)
+from prolab_d2.label_space.encoder_check import ENCODER_KEYS, encoder_difference
+from prolab_d2.label_space.growing import describe_extension
 from prolab_d2.label_space.label_space import LabelSpace
 from prolab_d2.label_space.synonyms import concept, shared_name
 
