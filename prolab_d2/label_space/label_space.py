@@ -327,37 +327,9 @@ class LabelSpace:
         Raises:
             ProLabError: a name is unknown or comes twice, or there is none.
         """
-        names = [names] if isinstance(names, str) else list(names)
-        for name in names:
-            if name not in self.categories:
-                raise validation.unknown_name("category", str(name), self.categories)
-        rows = [self.categories.index(name) for name in names]
-        signatures = self.signatures[rows]
-        columns = np.flatnonzero(signatures.any(0)) if drop_unused else np.arange(len(self.bank))
-        new_number = np.full(len(self.bank), -1, dtype=np.int32)
-        new_number[columns] = np.arange(len(columns))
-        lines = self._sentence_rows(rows)
-        embeddings, assigned = self.embeddings, self.property_of_description
-        weights, offsets = self.property_weights, self.category_offsets
-        position = {name: i for i, name in enumerate(names)}
-        properties = []
-        for entry in (self.properties[column] for column in columns):
-            members = (pair for pair in entry.descriptions if pair[0] in position)
-            members = tuple(sorted(members, key=lambda pair: position[pair[0]]))
-            properties.append(replace(entry, descriptions=members))
-        return LabelSpace.from_arrays(
-            names,
-            self.bank[columns],
-            signatures[:, columns],
-            properties,
-            {name: self.descriptions[name] for name in names},
-            {**self.provenance, "subset_of": self.hash},
-            embeddings=embeddings[lines] if embeddings is not None and lines else None,
-            property_of_description=None if assigned is None else new_number[assigned[lines]],
-            property_weights=None if weights is None else weights[columns],
-            category_offsets=None if offsets is None else offsets[rows],
-            where="subset",
-        )
+        from prolab_d2.label_space import subsets
+
+        return subsets.subset(self, names, drop_unused=drop_unused)
 
     def extend(
         self,
@@ -429,11 +401,6 @@ class LabelSpace:
         from prolab_d2.label_space import reclustering
 
         return reclustering.cut(self, num_properties)
-
-    def _sentence_rows(self, categories: Sequence[int]) -> list[int]:
-        """Rows of `embeddings` that belong to the categories of these ids, one after the other."""
-        owner = self.category_of_description
-        return [row for i in categories for row in np.flatnonzero(owner == i)]
 
 
 def _read_only(array: np.ndarray | None) -> np.ndarray | None:
