@@ -393,9 +393,11 @@ def extend(
 
 
 def merge(args: argparse.Namespace) -> LabelSpace:
-    space, *others = map(LabelSpace.load, args.merge)
+    space, *others, last = map(LabelSpace.load, args.merge)
     for other in others:
-        space = space.merge(other, args.properties, method=args.clustering, seed=args.seed)
+        # With any properties: those of all sentences take their place.
+        space = space.merge(other)
+    space = space.merge(last, args.properties, method=args.clustering, seed=args.seed)
     note = {"note": args.note} if args.note else {}
     space = dataclasses.replace(space, provenance={**space.provenance, **note})
     _check_confused(args, space, "choose more --properties")

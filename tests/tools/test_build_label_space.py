@@ -341,6 +341,14 @@ def test_label_spaces_are_merged(sentences: Path, tmp_path: Path, words: list) -
     assert "a bonnet" in space.descriptions["car"]
     assert tool.main([*arguments[:3], "--properties", "1", "--output", str(tmp_path / "one")]) == 2
     assert not (tmp_path / "one").exists()
+    # More properties than the first two have sentences.
+    other.write_text(json.dumps({"church": ["tall tower", "a bell on top", "pointed windows"]}))
+    assert run(other, tmp_path / "third", "--properties", "2") == 0
+    most = sum(map(len, space.descriptions.values())) + 1
+    three = [*arguments[:3], str(tmp_path / "third"), "--properties", str(most)]
+    assert tool.main([*three, "--output", str(tmp_path / "three")]) == 0
+    last = LabelSpace.load(tmp_path / "three")
+    assert last.categories == (*space.categories, "church") and last.num_properties == most
 
 
 @pytest.mark.parametrize(
