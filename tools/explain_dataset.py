@@ -20,15 +20,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from prolab_d2 import Predictor
 from prolab_d2.errors import ProLabError, exit_cleanly
-from prolab_d2.evaluation.low_resolution import (
-    category_places,
-    dataset_categories,
-    read_cells,
-)
+from prolab_d2.evaluation.low_resolution import places_of_labels, read_cells
 from prolab_d2.evaluation.reporting import write_json
 from prolab_d2.explain.statistics import ExplanationStatistics
 from prolab_d2.explain.statistics_report import report_data, report_markdown
@@ -52,15 +46,7 @@ def collect(predictor: Predictor, dataset: str, images: int | None) -> Explanati
     Raises:
         ProLabError: the data set and the model have no category in common.
     """
-    names = dataset_categories(dataset)
-    places = category_places(names, predictor.label_space.categories)
-    if (places < 0).all():
-        raise ProLabError(
-            f"data set {dataset} has no category of the checkpoint's label space (such as "
-            f"{predictor.label_space.categories[0]!r}): name the data set that it was trained for"
-        )
-    # -1, a pixel without a label, stays -1.
-    places = np.append(places, -1)
+    places = places_of_labels(dataset, predictor)
     statistics = ExplanationStatistics(predictor.label_space)
     for cells in read_cells(predictor, dataset, images):
         truth = None if cells.truth is None else places[cells.truth].ravel()

@@ -45,7 +45,7 @@ from prolab_d2.evaluation.grounding_report import (
     grounding_markdown,
     weighting_markdown,
 )
-from prolab_d2.evaluation.low_resolution import category_places, dataset_categories, read_logits
+from prolab_d2.evaluation.low_resolution import places_of_labels, read_logits
 from prolab_d2.evaluation.property_metrics import sample_at_cell_centres
 from prolab_d2.evaluation.property_weighting import Pixels, choose_weights
 from prolab_d2.evaluation.reporting import write_json
@@ -85,21 +85,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def places_of(dataset: str, predictor: Predictor) -> np.ndarray:
-    """Indices in the label space by id of the data set; the last, for -1, is -1.
-
-    Raises:
-        ProLabError: no category in common.
-    """
-    places = category_places(dataset_categories(dataset), predictor.label_space.categories)
-    if (places < 0).all():
-        raise ProLabError(
-            f"data set {dataset} has no category of the checkpoint's label space (such as "
-            f"{predictor.label_space.categories[0]!r}): name the data set that it was trained for"
-        )
-    return np.append(places, UNLABELLED)
-
-
 def draw_pixels(
     predictor: Predictor,
     dataset: str,
@@ -113,7 +98,7 @@ def draw_pixels(
     Raises:
         ProLabError: none has a label.
     """
-    places, rng = places_of(dataset, predictor), np.random.default_rng(seed)
+    places, rng = places_of_labels(dataset, predictor), np.random.default_rng(seed)
     space = predictor.model.property_space
     found: list[np.ndarray] = []
     labels: list[np.ndarray] = []
@@ -121,12 +106,11 @@ def draw_pixels(
         if mask is None:
             continue
         with torch.inference_mode():
-            activations = low_resolution_maps(maps.map_values(space.activations))[0].flatten(1)
-        size = tuple(maps_size(maps))
-        truth = places[sample_at_cell_centres(mask, size)].ravel()
+            activations = low_resolution_maps(maps.map_values(space.activations))[0]
+        truth = places[sample_at_cell_centres(mask, tuple(activations.shape[-2:]))].ravel()
         cells = np.flatnonzero(truth >= 0)
         cells = rng.permutation(cells)[:per_image]
-        found.append(activations[:, cells].T.float().cpu().numpy())
+        found.append(activations.flatten(1)[:, cells].T.float().cpu().numpy())
         labels.append(truth[cells])
     if not sum(map(len, labels)):
         raise ProLabError(
@@ -136,19 +120,13 @@ def draw_pixels(
     return Pixels(np.concatenate(found), np.concatenate(labels))
 
 
-def maps_size(maps: Any) -> tuple[int, int]:
-    """Rows and columns that `low_resolution_maps` gives."""
-    height, width = maps.image_size
-    return -(-height // 4), -(-width // 4)
-
-
 def evaluate(
     predictor: Predictor, dataset: str, images: int | None, weights: dict[str, np.ndarray]
 ) -> tuple[GroundingStatistics, AnnotatedHistograms | None, dict[str, float]]:
     """Statistics of the cells, of annotated ones if there are any, and the mIoU in percent of all
     pixels by name of the weights.
     """
-    places, own = places_of(dataset, predictor), predictor.model.property_space
+    places, own = places_of_labels(dataset, predictor), predictor.model.property_space
     statistics = GroundingStatistics(predictor.label_space)
     read_annotations = annotation_reader(dataset)
     annotated = None

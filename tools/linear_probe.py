@@ -32,6 +32,7 @@ from prolab_d2.data.reading import stuff_classes
 from prolab_d2.engine import load_config
 from prolab_d2.errors import ProLabError, exit_cleanly
 from prolab_d2.evaluation.linear_probe import linear_probe, probe_images, sample_pixels
+from prolab_d2.evaluation.low_resolution import category_places
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -112,8 +113,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sample_pixels(model, samples(cfg, name, number), args.pixels, args.seed, ignore_label)
         for name, number in ((args.train, args.images), (args.val, args.val_images))
     )
-    own = [name.lower() for name in predictor.label_space.categories]
-    result = linear_probe(train, val, len(names), [name.lower() for name in names] == own)
+    places = category_places(names, predictor.label_space.categories)
+    same = places.tolist() == list(range(predictor.label_space.num_categories))
+    result = linear_probe(train, val, len(names), same)
     columns = {"own answer": result.own} if result.own is not None else {}
     columns["probe of features"] = result.features
     if result.activations is not None:

@@ -69,7 +69,7 @@ def unknown_categories(names: list[str], known: tuple[str, ...], dataset: str) -
     Raises:
         ProLabError: none, or none but these.
     """
-    unknown = [name for name in names if name not in known]
+    unknown = [names[i] for i in np.flatnonzero(category_places(names, known) < 0)]
     if not unknown:
         raise ProLabError(
             f"the model knows every category of data set {dataset}: name a checkpoint trained "

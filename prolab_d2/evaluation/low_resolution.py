@@ -5,7 +5,7 @@ Shapes: M channels, h x w map size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +19,18 @@ from prolab_d2.data import read_image
 from prolab_d2.data.reading import LabelIds, read_sem_seg, stuff_classes
 from prolab_d2.errors import ProLabError
 from prolab_d2.evaluation.property_metrics import sample_at_cell_centres
+from prolab_d2.label_space.synonyms import plain_name
 from prolab_d2.modeling.inference import Maps, low_resolution_maps
 from prolab_d2.predictor import Predictor
 
-__all__ = ["Cells", "category_places", "dataset_categories", "read_cells", "read_logits"]
+__all__ = [
+    "Cells",
+    "category_places",
+    "dataset_categories",
+    "places_of_labels",
+    "read_cells",
+    "read_logits",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +57,33 @@ def dataset_categories(name: str) -> list[str]:
     return stuff_classes(MetadataCatalog.get(name))
 
 
-def category_places(names: list[str], categories: tuple[str, ...]) -> np.ndarray:
-    """(len(names),) int64: the place of every name among `categories`, -1 where it is not there."""
-    place = {category: j for j, category in enumerate(categories)}
-    return np.array([place.get(name, -1) for name in names], dtype=np.int64)
+def category_places(names: Sequence[str], categories: Sequence[str]) -> np.ndarray:
+    """(len(names),) int64: the place of every name among `categories`, -1 where it is not there.
+
+    As in training, upper and lower case and the number of spaces do not matter.
+    """
+    place = {plain_name(category): j for j, category in enumerate(categories)}
+    return np.array([place.get(plain_name(name), -1) for name in names], dtype=np.int64)
+
+
+def places_of_labels(name: str, predictor: Predictor) -> np.ndarray:
+    """(number of categories + 1,) int64: what labels of a data set are in the model's label space.
+
+    Args:
+        name: of a registered data set.
+    Returns:
+        Places by id; -1 for categories that the model does not have, and at the end for label -1.
+    Raises:
+        ProLabError: it is not registered, or has no category in common with the model.
+    """
+    categories = predictor.label_space.categories
+    places = category_places(dataset_categories(name), categories)
+    if (places < 0).all():
+        raise ProLabError(
+            f"data set {name} has no category of the checkpoint's label space (such as "
+            f"{categories[0]!r}): name the data set that it was trained for"
+        )
+    return np.append(places, -1)
 
 
 def read_cells(predictor: Predictor, name: str, number: int | None = None) -> Iterator[Cells]:

@@ -143,11 +143,11 @@ def _sampled(
     Args:
         categories: what the data sets call the N categories; None for one not to look at.
     """
-    place = {name.lower(): j for j, name in enumerate(categories) if name is not None}
+    place = {name: j for j, name in enumerate(categories) if name is not None}
     budget = max(_MOST_SCORES // (len(categories) * images), 1)
     for data_set in data_sets:
-        names = [name.lower() for name in dataset_categories(data_set)]
-        columns = np.append(category_places(names, tuple(place)), _IGNORED)
+        columns = category_places(dataset_categories(data_set), tuple(place))
+        columns = np.append(columns, _IGNORED)
         columns = np.append(np.array(list(place.values())), _IGNORED)[columns]
         number = -(-images // len(data_sets))
         for _, logits, mask in read_logits(predictor, data_set, number):

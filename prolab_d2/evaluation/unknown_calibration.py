@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from prolab_d2.errors import ProLabError
-from prolab_d2.evaluation.low_resolution import category_places, dataset_categories, read_logits
+from prolab_d2.evaluation.low_resolution import places_of_labels, read_logits
 from prolab_d2.evaluation.property_metrics import sample_at_cell_centres
 from prolab_d2.explain.unknown import unknown_map, without_seams
 from prolab_d2.modeling.inference import low_resolution_maps
@@ -53,13 +53,7 @@ def calibrate_unknown(
     model = predictor.model
     space = model.property_space
     shift = len(model.categories) - space.num_categories  # of a background
-    places = category_places(dataset_categories(dataset), predictor.label_space.categories)
-    if (places < 0).all():
-        raise ProLabError(
-            f"data set {dataset} has no category of the checkpoint's label space: name the "
-            "training images of the checkpoint"
-        )
-    places = np.append(places, -1)
+    places = places_of_labels(dataset, predictor)
     found = []
     for _, maps, mask in read_logits(predictor, dataset, number):
         if mask is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PARTS", "SYNONYMS", "concept", "shared_name"]
+__all__ = ["PARTS", "SYNONYMS", "concept", "plain_name", "shared_name"]
 
 # What one data set calls so, another calls otherwise; both have the same sentences in the label
 # spaces that come with the package. A whole list of names is here where its first name would mean
@@ -149,12 +149,17 @@ PARTS = {
 }
 
 
+def plain_name(name: str) -> str:
+    """The name in lower case and with single spaces: names that differ in no more are the same."""
+    return " ".join(name.lower().split())
+
+
 def shared_name(name: str) -> str:
     """The name under which the label spaces here share the sentences of a category.
 
     Of a list of names ("building, edifice") the first counts, unless SYNONYMS has the whole list.
     """
-    name = " ".join(name.lower().split())
+    name = plain_name(name)
     if name not in SYNONYMS:
         name = name.partition(",")[0]
     return SYNONYMS.get(name, name)

@@ -18,7 +18,7 @@ from prolab_d2.label_space.embedding import Encoder, load_encoder
 from prolab_d2.label_space.encoder_check import ENCODER_KEYS, encoder_difference
 from prolab_d2.label_space.growing import describe_extension
 from prolab_d2.label_space.label_space import LabelSpace
-from prolab_d2.label_space.synonyms import concept, shared_name
+from prolab_d2.label_space.synonyms import concept, plain_name, shared_name
 
 __all__ = [
     "StoredEmbeddings",
@@ -171,8 +171,8 @@ def trained_names(
         The trained category that each of `names` is, None where there is none or another of
         `names` is it already; and whether each has been seen in training.
     """
-    asked = [_plain(name) for name in names]
-    by_name = {_plain(name): name for name in reversed(trained)}
+    asked = [plain_name(name) for name in names]
+    by_name = {plain_name(name): name for name in reversed(trained)}
     other = _heads(asked) - _heads(by_name)
     for name in _heads(by_name) - _heads(asked):
         by_name.pop(name, None)
@@ -189,10 +189,6 @@ def trained_names(
 def _heads(names: Iterable[str]) -> set[str]:
     """What others call the categories for which a data set lists several names."""
     return {shared_name(name) for name in names if "," in name}
-
-
-def _plain(name: str) -> str:
-    return " ".join(name.lower().split())
 
 
 def in_trained_properties(

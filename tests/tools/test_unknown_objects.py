@@ -12,7 +12,7 @@ from prolab_d2 import LabelSpace
 from prolab_d2.data import register_folder
 from prolab_d2.explain.unknown import DEFAULT_THRESHOLD, UNKNOWN_MEASURES
 from tests.conftest import save_tiny_checkpoint
-from tools.unknown_objects import main
+from tools.unknown_objects import main, unknown_categories
 
 
 def without_cars_and_signs(cfg: CfgNode, space: LabelSpace, folder: Path, supervision: str) -> Path:
@@ -55,6 +55,10 @@ def test_models_are_compared_on_the_categories_that_they_do_not_know(
     assert at["unknown_percent_above"] > 50 and at["known_percent_above"] > 50
     out = capsys.readouterr().out
     assert "AP sign symbol" in out and "% of the labelled cells are unknown" in out
+
+
+def test_a_category_in_other_case_is_known() -> None:
+    assert unknown_categories(["Sky", "bus", "Car"], ("car", "sky"), "streets") == ["bus"]
 
 
 def test_what_cannot_be_compared_is_one_sentence(

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from prolab_d2.colors import distinct_colors
 from prolab_d2.data.reading import default_ignore_label, stuff_classes
 from prolab_d2.errors import ProLabError
+from prolab_d2.label_space.synonyms import plain_name
 
 __all__ = [
     "BACKGROUND",
@@ -260,19 +261,19 @@ def match_categories(
         ProLabError: they differ (the first difference is named), or the data set has none.
     """
     name, names = metadata.get("name", ""), stuff_classes(metadata)
-    expected = [_plain(category) for category in label_space.categories]
+    expected = [plain_name(category) for category in label_space.categories]
     if len(names) - background >= len(expected):
         check_categories(metadata, label_space, background=background)
         return list(range(len(expected)))
     names = names[background:]
-    unknown = [ours for ours in names if _plain(ours) not in expected]
+    unknown = [ours for ours in names if plain_name(ours) not in expected]
     if unknown:
         raise ProLabError(
             f"data set {name} has a category {unknown[0]!r}, which is not among the "
             f"{len(expected)} of the label space: use the label space of this data set, or one "
             "that has its categories and others (tools/build_label_space.py --merge)"
         )
-    rows = [expected.index(_plain(ours)) for ours in names]
+    rows = [expected.index(plain_name(ours)) for ours in names]
     if len(set(rows)) < len(rows):
         raise ProLabError(
             f"data set {name} has a category twice, apart from upper and lower case: make the "
@@ -311,7 +312,7 @@ def check_categories(
     names = names[background:]
     pairs = zip(names, expected, strict=False)
     for index, (ours, theirs) in enumerate(pairs, start=int(background)):
-        if _plain(ours) != _plain(theirs):
+        if plain_name(ours) != plain_name(theirs):
             raise ProLabError(
                 f"category {index} is {ours!r} in data set {name} and {theirs!r} in the label "
                 "space: use the label space of this data set, or bring both into the same order"
@@ -321,7 +322,3 @@ def check_categories(
             f"data set {name} has {len(names)} categories and the label space {len(expected)}: use "
             "the label space of this data set"
         )
-
-
-def _plain(name: str) -> str:
-    return " ".join(name.lower().split())
