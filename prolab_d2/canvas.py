@@ -24,6 +24,7 @@ __all__ = [
     "contact_sheet",
     "line_height",
     "save_picture",
+    "size_at_width",
     "text_width",
     "wrap",
 ]
@@ -34,6 +35,8 @@ WHITE: Color = (255, 255, 255)
 # Pixels between parts of a picture, and text sizes that can be read on a laptop.
 GAP = 16
 TITLE, TEXT, SMALL = 19, 15, 13
+# Height of a picture by its width, beyond which `size_at_width` squeezes it.
+TALLEST = 4
 
 
 @lru_cache(maxsize=32)
@@ -157,14 +160,21 @@ def contact_sheet(
     return canvas.picture()
 
 
+def size_at_width(picture: np.ndarray, width: int) -> tuple[int, int]:
+    """(width, height) of a picture resized to a width, as OpenCV takes it.
+
+    One that is more than `TALLEST` times as tall as wide is squeezed: at the width of a tile, a
+    column of a thousand pixels would fill the memory.
+    """
+    height = math.floor(picture.shape[0] * width / picture.shape[1] + 0.5)
+    return width, min(max(1, height), TALLEST * width)
+
+
 def _to_width(picture: np.ndarray, width: int) -> np.ndarray:
     if picture.shape[1] == width:
         return picture
-    height = max(1, math.floor(picture.shape[0] * width / picture.shape[1] + 0.5))
-    shrinks = width < picture.shape[1]
-    return cv2.resize(
-        picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    )
+    interpolation = cv2.INTER_AREA if width < picture.shape[1] else cv2.INTER_CUBIC
+    return cv2.resize(picture, size_at_width(picture, width), interpolation=interpolation)
 
 
 def check_picture_name(path: str | PathLike[str]) -> None:

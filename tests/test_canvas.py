@@ -7,7 +7,14 @@ import pytest
 from PIL import Image
 
 from prolab_d2 import ProLabError
-from prolab_d2.canvas import SMALL, contact_sheet, save_picture, text_width, wrap
+from prolab_d2.canvas import (
+    SMALL,
+    contact_sheet,
+    save_picture,
+    size_at_width,
+    text_width,
+    wrap,
+)
 
 LONG = "a surface of weathered horizontal planks that are nailed to upright wooden posts"
 
@@ -48,6 +55,13 @@ def test_contact_sheet_places_pictures_of_several_sizes_in_rows() -> None:
         assert (sheet == value).all(axis=2).sum() >= area
     # The third is enlarged to the width of the others.
     assert (sheet == 50).all(axis=2).sum() >= 40 * 60
+
+
+def test_a_column_of_pixels_does_not_become_a_tower() -> None:
+    assert size_at_width(picture(30, 40), 400) == (400, 300)
+    assert size_at_width(picture(1, 2000), 400) == (400, 1)
+    assert size_at_width(picture(5000, 1), 400) == (400, 1600)
+    assert contact_sheet([picture(5000, 1)], ["high"], tile_width=100).shape[0] < 500
 
 
 def test_saving_writes_the_format_of_the_suffix(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.logger import setup_logger
 
-from prolab_d2.canvas import contact_sheet, save_picture
+from prolab_d2.canvas import contact_sheet, save_picture, size_at_width
 from prolab_d2.data import LabelIds, read_sem_seg
 from prolab_d2.engine import load_config
 from prolab_d2.engine.setup import resolve_datasets
@@ -136,7 +136,7 @@ def pick_pixel(sample: Sample, seen: set[int], rarity: Sequence[int]) -> tuple[i
 
 def tile(image: np.ndarray, labels: np.ndarray, predictor: Predictor) -> np.ndarray:
     """An overlay for the overview, with names that can be read at its size."""
-    size = (TILE_WIDTH, max(1, round(TILE_WIDTH * image.shape[0] / image.shape[1])))
+    size = size_at_width(image, TILE_WIDTH)
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     labels = cv2.resize(labels.astype(np.int32), size, interpolation=cv2.INTER_NEAREST_EXACT)
     return draw_segmentation(image, labels, predictor.metadata, fit_screen=False)

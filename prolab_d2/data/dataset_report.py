@@ -18,7 +18,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
 from tabulate import tabulate
 
-from prolab_d2.canvas import Canvas, contact_sheet, line_height, text_width
+from prolab_d2.canvas import Canvas, contact_sheet, line_height, size_at_width, text_width
 from prolab_d2.colors import distinct_colors
 from prolab_d2.data.datasets.folder import register_folder, scan_files, split_folders
 from prolab_d2.data.datasets.prepared import NotPrepared
@@ -339,7 +339,7 @@ def _tile(
     """The image under its labels with their borders drawn; the plain image without a mask."""
     try:
         image = read_image(entry["file_name"])
-        size = (width, max(1, round(image.shape[0] * width / image.shape[1])))
+        size = size_at_width(image, width)
         picture = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         if "sem_seg_file_name" not in entry:
             return picture

@@ -11,7 +11,7 @@ import cv2
 import matplotlib
 import numpy as np
 
-from prolab_d2.canvas import GAP, TEXT, Canvas, contact_sheet, text_width
+from prolab_d2.canvas import GAP, TEXT, Canvas, contact_sheet, size_at_width, text_width
 from prolab_d2.visualizer.palette import HEAT
 
 __all__ = ["heat_map", "heat_range", "property_heatmap_sheet", "telling_properties"]
@@ -81,14 +81,14 @@ def heat_range(properties: np.ndarray) -> float:
 def heat_map(
     image: np.ndarray, activation: np.ndarray, width: int, largest: float = 1.0
 ) -> np.ndarray:
-    """One property's heat map over the image, `width` pixels wide.
+    """One property's heat map over the image, `width` pixels wide, see `size_at_width`.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         activation: (h, w), covers the image.
         largest: the activation of the brightest colour; 0 has the darkest.
     """
-    size = (width, max(1, round(width * image.shape[0] / image.shape[1])))
+    size = size_at_width(image, width)
     grey = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
     heat = np.clip(np.asarray(activation, dtype=np.float32) / largest, 0, 1)
     heat = cv2.resize(heat, size, interpolation=cv2.INTER_LINEAR)

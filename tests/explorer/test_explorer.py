@@ -66,6 +66,18 @@ def test_a_file_that_cannot_be_used_is_one_sentence(
     assert words in str(raised.value)
 
 
+@pytest.mark.parametrize("size", [(1, 1600), (1600, 1), (1, 1)])
+def test_an_image_of_one_row_or_column_fills_no_memory(
+    workbench: Workbench, photo: Path, size: tuple[int, int]
+) -> None:
+    Image.new("RGB", size).save(photo)
+    session, _ = workbench.open(str(photo))
+    answer = session.ask(0, size[1] - 1)
+    for picture in (answer.picture, answer.likeness, session.heat(0)[0]):
+        assert max(picture.shape) < 3000
+    assert workbench.report(session).stat().st_size < 1_000_000
+
+
 def test_large_images_are_reduced(photo: Path) -> None:
     assert read_upload(photo, Limits(long_side=40)).shape == (32, 40, 3)
 
