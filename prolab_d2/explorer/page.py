@@ -391,7 +391,7 @@ class _Page:
         return f"Property: {name}.", [gr.Image(value=picture, visible=True), text]
 
     def _compare(
-        self, key: str | None, first: str, second: str, place: str
+        self, key: str | None, first: str | None, second: str | None, place: str
     ) -> tuple[str, list[Any]]:
         picture, text = self.store.get(key).compare(first, second, place)
         return f"{first} or {second}, at {place}.", [picture, text]

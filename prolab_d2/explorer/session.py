@@ -199,15 +199,20 @@ class Session:
         )
         return picture, text
 
-    def compare(self, category: str, other: str, place: str) -> tuple[np.ndarray, str]:
+    def compare(
+        self, category: str | None, other: str | None, place: str
+    ) -> tuple[np.ndarray, str]:
         """Why the one and not the other: the overlay with the place marked, and HTML.
 
         Args:
+            category, other: names; None where none is chosen.
             place: one of `PLACES`.
         Raises:
-            ProLabError: an unknown category, twice the same, no pixel chosen yet, or a category
-                that is not in the image.
+            ProLabError: a category is not chosen or unknown, twice the same, no pixel chosen yet,
+                or a category that is not in the image.
         """
+        if category is None or other is None:
+            raise ProLabError("two categories can be compared: choose both of them")
         one = self.prediction
         if place == CATEGORY:
             region = one.pixels_of(category)

@@ -121,6 +121,8 @@ def test_what_fits_no_category_is_shown(session: Session) -> None:
 def test_two_categories_are_compared_where_asked(session: Session) -> None:
     own = session.found()[0]
     other = next(name for name in session.categories if name != own)
+    with pytest.raises(ProLabError, match="choose both of them"):
+        session.compare(own, None, CATEGORY)  # a label space of one category has no other
     with pytest.raises(ProLabError, match="no pixel is chosen yet"):
         session.compare(own, other, PIXEL)
     session.ask(10, 10)
