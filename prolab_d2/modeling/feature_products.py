@@ -51,43 +51,44 @@ class _LogitsAndProducts(torch.autograd.Function):
         ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, bank: Tensor
     ) -> tuple[Tensor, Tensor]:
         pixels = features.permute(0, 2, 3, 1)
+        size, pixels = pixels.shape[:3], pixels.flatten(0, 2)
+        table = bank @ weight  # (K, C)
+        logits = torch.addmm(bank @ bias, pixels, table.T)
         basis, coordinates, shift = _in_own_basis(weight, bias)
-        table = torch.cat([bank @ weight, coordinates])  # (K + R, C)
-        shift = torch.cat([bank @ bias, shift])
         # The factor is triangular: its lower half needs the second half of the features only.
         half = 0 if basis is None else coordinates.shape[1] // 2
-        upper, pixels = slice(0, len(bank) + half), pixels.flatten(0, 2)
-        both = pixels.new_empty(len(pixels), len(table))
-        torch.addmm(shift[upper], pixels, table[upper].T, out=both[:, upper])
-        lower = slice(upper.stop, None)
-        torch.addmm(shift[lower], pixels[:, half:], table[lower, half:].T, out=both[:, lower])
-        both = both.view(*features.permute(0, 2, 3, 1).shape[:3], -1)
+        vectors = pixels.new_empty(len(pixels), len(coordinates))
+        torch.addmm(shift[:half], pixels, coordinates[:half].T, out=vectors[:, :half])
+        torch.addmm(
+            shift[half:], pixels[:, half:], coordinates[half:, half:].T, out=vectors[:, half:]
+        )
+        vectors = vectors.view(*size, -1)
         ctx.half = half
-        ctx.save_for_backward(features, table, bank, basis, both)
-        return both[..., : len(bank)], products_of(both[..., len(bank) :])
+        ctx.save_for_backward(features, table, coordinates, bank, basis, vectors)
+        return logits.view(*size, -1), products_of(vectors)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_logits: Tensor, of_products: Tensor) -> tuple[Tensor | None, ...]:
-        features, table, bank, basis, both = ctx.saved_tensors
+        features, table, coordinates, bank, basis, vectors = ctx.saved_tensors
         with torch.autocast(features.device.type, enabled=False):
-            count = len(bank)
-            gradient = torch.empty_like(both)
-            gradient[..., :count] = of_logits
-            products_adjoint(both[..., count:], of_products, gradient[..., count:])
-            gradient = gradient.flatten(0, 2)  # (B h w, K + R)
-            pixels = features.permute(0, 2, 3, 1)
-            of_features, upper = pixels.new_empty(pixels.shape), slice(0, count + ctx.half)
-            first, second = of_features.flatten(0, 2).tensor_split([ctx.half], dim=1)
-            torch.mm(gradient[:, upper], table[upper, : ctx.half], out=first)
-            torch.mm(gradient, table[:, ctx.half :], out=second)
+            of_vectors = torch.empty_like(vectors)
+            products_adjoint(vectors, of_products, of_vectors)
+            of_vectors, of_logits = of_vectors.flatten(0, 2), of_logits.flatten(0, 2)
+            pixels, half = features.permute(0, 2, 3, 1), ctx.half
+            of_features = pixels.new_empty(pixels.shape)
+            both = of_features.flatten(0, 2)
+            torch.mm(of_logits, table, out=both)
+            both[:, :half].addmm_(of_vectors[:, :half], coordinates[:half, :half])
+            both[:, half:].addmm_(of_vectors, coordinates[:, half:])
 
-            def to_embedding(x: Tensor) -> Tensor:
-                inside = x[count:] if basis is None else basis @ x[count:]
-                return bank.T @ x[:count] + inside
+            def to_embedding(logits: Tensor, vectors: Tensor) -> Tensor:
+                return bank.T @ logits + (vectors if basis is None else basis @ vectors)
 
-            of_weight = to_embedding(gradient.T @ pixels.flatten(0, 2))
-            of_bias = to_embedding(gradient.T.mv(gradient.new_ones(len(gradient))))
+            pixels = pixels.flatten(0, 2)
+            of_weight = to_embedding(of_logits.T @ pixels, of_vectors.T @ pixels)
+            ones = pixels.new_ones(len(pixels))
+            of_bias = to_embedding(of_logits.T.mv(ones), of_vectors.T.mv(ones))
             return of_features.permute(0, 3, 1, 2), of_weight, of_bias, None
 
 

@@ -170,18 +170,55 @@ def test_the_height_of_the_bands_does_not_matter(kind: str, normalize: bool) -> 
 
 @pytest.mark.parametrize("normalize", [False, True])
 def test_the_number_of_threads_does_not_matter(normalize: bool) -> None:
-    problem = _problem((12, 10), (50, 41), batch=3, properties=9)
-    space = _space(problem, SETTINGS[0] | {"normalize": normalize})
-    embedding = problem["embedding"].requires_grad_()
+    problem = _problem((12, 10), (50, 41), properties=9)
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 9, 12, 10, generator=generator, dtype=torch.float64)
+    rows = problem["labels"].masked_fill(problem["labels"] == 255, 4)
+    products = neighbour_products(problem["embedding"])
+    lengths = squared_length_rows(products, 41) if normalize else None
+    # Tiles of three rows: what threads work on meets within source rows, and inside an image.
+    options = LossOptions("cosine", 0.3, True, band_entries=3 * 48 * 9)
     before, results = torch.get_num_threads(), []
-    for threads in (1, 2, 5):
+    for threads in (1, 2, 5, 20):
         torch.set_num_threads(threads)
-        loss = space.loss(embedding, problem["labels"])
-        results.append((loss, _gradient(loss, embedding)))
+        inputs = [x.detach().requires_grad_() for x in (logits, lengths) if x is not None]
+        targets = F.normalize(problem["signatures"].double(), dim=1)
+        loss = banded_loss(inputs[0], rows, targets, options, torch.tensor(7.0), *inputs[1:])
+        results.append((loss, *torch.autograd.grad(loss, inputs)))
     torch.set_num_threads(before)
-    for loss, gradient in results[1:]:
-        torch.testing.assert_close(loss, results[0][0], rtol=0, atol=1e-12)
-        torch.testing.assert_close(gradient, results[0][1], rtol=1e-9, atol=1e-12)
+    for result in results[1:]:
+        for part, expected in zip(result, results[0], strict=True):
+            torch.testing.assert_close(part, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_backward_twice_gives_the_same_gradient_whatever_its_scale() -> None:
+    problem = _problem((6, 8), (24, 32))
+    space = _space(problem, SETTINGS[0])
+    embedding = problem["embedding"].requires_grad_()
+    loss = space.loss(embedding, problem["labels"])
+    gradients = [
+        torch.autograd.grad(loss, embedding, torch.full_like(loss, scale), retain_graph=True)[0]
+        for scale in (1, 2, 1)
+    ]
+    torch.testing.assert_close(gradients[1], 2 * gradients[0])
+    assert torch.equal(gradients[2], gradients[0])
+
+
+def test_logits_far_below_the_others_cost_no_precision() -> None:
+    # Their activations are 1e-300 and less; beside them the resize mixes them with others.
+    problem = _problem((6, 8), (24, 32), properties=9)
+    logits = torch.randn(2, 9, 6, 8, generator=torch.Generator().manual_seed(0))
+    logits[:, ::2, :3] = -40.0
+    rows = problem["labels"].masked_fill(problem["labels"] == 255, 4)
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        x = logits.to(dtype, copy=True).requires_grad_()
+        targets = F.normalize(problem["signatures"].to(dtype), dim=1)
+        loss = banded_loss(x, rows, targets, LossOptions("cosine", 0.04, False), x.new_tensor(7.0))
+        results.append((loss, _gradient(loss, x)))
+    (single, of_single), (double, of_double) = results
+    assert single.item() == pytest.approx(double.item(), rel=1e-5)
+    assert (of_single - of_double).abs().max() < 1e-4 * of_double.abs().max()
 
 
 def test_float32_is_close_to_float64_at_the_smallest_temperature() -> None:
