@@ -21,6 +21,7 @@ from prolab_d2.data import register_all
 from prolab_d2.label_space import build_label_space
 from tests.conftest import save_tiny_checkpoint
 from tests.label_space.conftest import WordEncoder
+from tests.refusals import error_line
 from tests.tools.downloads import shrink, write_tar, write_zip
 from tests.tools.test_prepare_ade20k_847 import release
 from tests.tools.test_prepare_pascal_context import label_maps, voc_2010
@@ -76,13 +77,6 @@ def held_out() -> tuple[str, str]:
 def results(output: Path) -> dict:
     (file,) = (output / "inference").glob("*/open_vocabulary.json")
     return json.loads(file.read_text())
-
-
-def error_line(capsys: pytest.CaptureFixture[str]) -> str:
-    captured = capsys.readouterr()
-    assert "Traceback" not in captured.out + captured.err
-    (line,) = (line for line in captured.err.splitlines() if line.startswith("error: "))
-    return line
 
 
 def test_trained_without_some_categories_and_tested_with_them(

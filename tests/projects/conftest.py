@@ -58,20 +58,3 @@ def video(tmp_path: Path) -> Path:
         writer.write(tiny_scene(np.random.default_rng(i))[0][:, :, ::-1])
     writer.release()
     return path
-
-
-def error_line(capsys: pytest.CaptureFixture[str]) -> str:
-    """What was printed on stderr: one sentence, and no traceback anywhere."""
-    captured = capsys.readouterr()
-    assert "Traceback" not in captured.out + captured.err
-    lines = [line for line in captured.err.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, captured.err
-    return lines[0]
-
-
-def fails(capsys: pytest.CaptureFixture[str], code: int, *words: str) -> None:
-    """The run ended with code 2 and one sentence that holds `words`."""
-    assert code == 2
-    line = error_line(capsys)
-    for word in words:
-        assert word in line

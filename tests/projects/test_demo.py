@@ -9,7 +9,7 @@ from PIL import Image
 
 from projects.ProLab import demo
 from tests.conftest import make_tiny_cfg, save_tiny_checkpoint
-from tests.projects.conftest import fails
+from tests.refusals import fails
 
 
 def size(path: Path) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from projects.ProLab import demo
-from tests.projects.conftest import fails
+from tests.refusals import fails
 
 
 @pytest.mark.parametrize("suffix", [".avi", ".mp4"])

@@ -10,7 +10,7 @@ import pytest
 
 from projects.ProLab import demo
 from tests.conftest import make_tiny_cfg, save_tiny_checkpoint
-from tests.projects.conftest import fails
+from tests.refusals import fails
 
 
 @pytest.fixture

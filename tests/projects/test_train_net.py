@@ -16,7 +16,8 @@ from detectron2.config import CfgNode
 from PIL import Image
 
 from tests.golden import REPOSITORY
-from tests.projects.conftest import PROGRAM, Run, error_line
+from tests.projects.conftest import PROGRAM, Run
+from tests.refusals import error_line
 
 
 @pytest.mark.parametrize("supervision", ["property", "category", "text"])

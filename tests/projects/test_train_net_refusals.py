@@ -13,7 +13,8 @@ from PIL import Image
 
 from projects.ProLab.train_net import main
 from tests.golden import REPOSITORY
-from tests.projects.conftest import PROGRAM, Run, error_line
+from tests.projects.conftest import PROGRAM, Run
+from tests.refusals import error_line
 
 
 def test_corrupt_image(

@@ -14,6 +14,7 @@ from prolab_d2.label_space import SentenceEncoder
 from prolab_d2.label_space.llm import Answer, Question, Sampling
 from tests.label_space.conftest import MINILM_PACKAGE, SENTENCES, WordEncoder
 from tests.label_space.conftest import minilm as minilm
+from tests.refusals import assert_one_sentence
 from tools import build_label_space as tool
 
 
@@ -40,12 +41,6 @@ def words(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def run(descriptions: Path, output: Path, *more: str) -> int:
     arguments = f"--encoder words --properties 4 --output {output}".split()
     return tool.main(["--descriptions", str(descriptions), *arguments, *more])
-
-
-def assert_one_sentence(capsys: pytest.CaptureFixture[str], message: str) -> None:
-    error = capsys.readouterr().err
-    assert re.fullmatch(r"error: [^\n]+\n", error), error
-    assert re.search(message, error), error
 
 
 def test_a_label_space_is_built_and_summed_up(

@@ -16,6 +16,7 @@ from prolab_d2.data.property_annotations import PropertyAnnotations
 from prolab_d2.files import sha256_of
 from prolab_d2.label_space.property_weights import read_property_weights
 from tests.conftest import TINY_NAMES, save_tiny_checkpoint
+from tests.refusals import fails
 from tools.ground_properties import main
 
 
@@ -139,7 +140,5 @@ def test_what_cannot_be_done_is_one_sentence(
         (str(one_hot), ["--dataset", val], "no properties to explain with"),
         (str(cosine), ["--dataset", val], "no probabilities"),
     ):
-        assert main([checkpoint, *more, "--output", str(tmp_path / "out")]) == 2
-        lines = capsys.readouterr().err.strip().splitlines()
-        assert lines[-1].startswith("error: ") and words in lines[-1]
+        fails(capsys, main([checkpoint, *more, "--output", str(tmp_path / "out")]), words)
     assert not list((tmp_path / "out").iterdir())

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 from prolab_d2 import LabelSpace
 from tests.label_space.conftest import WordEncoder
 from tests.label_space.release_files import KEY, ORDER, Files
+from tests.refusals import assert_one_sentence
 from tools import import_prolab_release as tool
 
 
@@ -20,12 +20,6 @@ def files(tmp_path: Path) -> Files:
 def run(files: Files, *more: str) -> int:
     where = ["--descriptors", str(files.descriptors), "--embeddings", str(files.embeddings)]
     return tool.main([*where, "--output", str(files.embeddings.parent / "out"), *more])
-
-
-def assert_one_sentence(capsys: pytest.CaptureFixture[str], message: str) -> None:
-    error = capsys.readouterr().err
-    assert re.fullmatch(r"error: [^\n]+\n", error), error
-    assert re.search(message, error), error
 
 
 def test_a_release_becomes_a_label_space(
