@@ -44,7 +44,7 @@ DATASETS = ["scipy>=1.9"]  # reads the label maps of Pascal Context
 # Opset 18 in all of them; PyTorch's exporter is built on onnxscript.
 EXPORT = [*ONNX, "onnxruntime>=1.18", "onnxscript>=0.2"]
 # The page of the explorer; demo.py draws with what the package needs anyway.
-DEMO = ["gradio>=6.0"]
+DEMO = ["gradio>=6.24"]
 DEV = [
     *LABEL_SPACE,
     *DATASETS,

@@ -8,7 +8,7 @@ Examples:
 
 Without --checkpoint it shows the small network that comes with the project. The page is served to
 this computer alone; --host 0.0.0.0 lets everybody in the network use it, who then also use this
-computer's time. Needs the extra demo: pip install 'gradio>=6'.
+computer's time. Needs the extra demo: pip install 'gradio>=6.24'.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from prolab_d2.explorer.workbench import Workbench
 from prolab_d2.markup import escape
 from prolab_d2.report.bars import bar_style
 
-__all__ = ["build_page", "script", "style", "theme"]
+__all__ = ["build_page", "style", "theme"]
 
 _FOLDER = Path(__file__).resolve().parent / "page"
 EXAMPLE = "lorry: large round wheels, painted metal body, tall windscreen; red letter box"
@@ -44,8 +44,8 @@ def style() -> str:
     return bar_style() + (_FOLDER / "explorer.css").read_text(encoding="utf-8")
 
 
-def script() -> str:
-    """A JavaScript function that is called once the page stands."""
+def _script() -> str:
+    """A JavaScript function to call once the page stands."""
     return (_FOLDER / "explorer.js").read_text(encoding="utf-8")
 
 
@@ -245,6 +245,8 @@ class _Page:
             self.x, self.y, self.picture, self.evidence, self.neighbours, self.likeness,
             self.first, self.second, self.place,
         ]  # fmt: skip
+        # Not the option of the whole page, which Gradio 6.24 takes and does not run.
+        self.blocks.load(None, None, None, js=_script())
         on = self._on
         on(self.upload.upload, self._open, [self.upload, self.key], image, "Segmenting ...")
         on(self.scene.click, self._draw, [self.key], image, "Drawing and segmenting ...")
@@ -255,7 +257,7 @@ class _Page:
         busy = "Reading the words and segmenting ... (the first time loads the sentence encoder)"
         for event in (self.find.click, self.vocabulary.submit, self.lead.release):
             on(event, self._find, new, [self.told, *image], busy, last=True)
-        forgotten = [self.vocabulary, self.lead, self.told, *image]
+        forgotten = [self.vocabulary, self.lead, self.only, self.told, *image]
         on(self.forget.click, self._forget, [self.key], forgotten, "Segmenting ...")
         chosen, heat = [self.key, self.property], [self.heat, self.heat_text]
         on(self.property.input, self._heat, chosen, heat, "Drawing the heat map ...", last=True)
@@ -380,7 +382,7 @@ class _Page:
 
     def _forget(self, key: str | None) -> tuple[str, list[Any]]:
         session, sentence, told = self.workbench.with_vocabulary(self.store.get(key), "", False)
-        return sentence, ["", 0, told, *self._show(session, key)]
+        return sentence, ["", 0, False, told, *self._show(session, key)]
 
     def _heat(self, key: str | None, index: int | None) -> tuple[str, list[Any]]:
         session = self.store.get(key)

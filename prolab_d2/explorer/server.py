@@ -32,7 +32,7 @@ def require_gradio() -> None:
         import gradio  # noqa: F401
     except ImportError as error:
         raise ProLabError(
-            "the explorer needs Gradio: run `pip install 'gradio>=6'` "
+            "the explorer needs Gradio: run `pip install 'gradio>=6.24'` "
             "(or install this package with the extra demo)"
         ) from error
 
@@ -75,7 +75,7 @@ def serve(
     import uvicorn
     from fastapi import FastAPI
 
-    from prolab_d2.explorer.page import build_page, script, style, theme
+    from prolab_d2.explorer.page import build_page, style, theme
 
     upload_bytes = int(workbench.limits.megabytes * 1e6)
     app = gr.mount_gradio_app(
@@ -91,7 +91,6 @@ def serve(
         mcp_server=False,
         theme=theme(),
         css=style(),
-        js=script(),
     )
     hosts = None if host in ANY_ADDRESS else (*LOOPBACK, host)
     app = Guard(app, files, upload_bytes, hosts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import tempfile
 import threading
 import time
@@ -119,10 +120,12 @@ class Workbench:
         number = next(self._numbers) % REPORTS
         names = [session.name]
         folder = self.work / f"report_{number}"
+        shutil.rmtree(folder, ignore_errors=True)
         writer = ReportWriter(folder, session.name, session.predictor.label_space, names)
         with writer as report:
             report.add(session.name, session.prediction)
-        return report.path
+        # Among other downloads, the name says what it is.
+        return report.path.replace(folder / f"{Path(session.name).stem} explained.html")
 
     def _segment(self, name: str, image: np.ndarray, predictor: Predictor) -> tuple[Session, str]:
         start = time.perf_counter()

@@ -56,8 +56,8 @@ def image_section(number: int, name: str, prediction: Prediction) -> str:
         "",  # overlay and photograph
         "<h3>Where properties are active</h3>",
         "",  # heat maps
-        f'</div><div class="categories">{texts}',
         "",  # unknown regions
+        f'</div><div class="categories">{texts}',
         "</div></div></section>\n",
     ]
     used = sum(len(part.encode()) for part in parts) + len("".join(names[k] for k in chosen)) * 6
@@ -66,7 +66,7 @@ def image_section(number: int, name: str, prediction: Prediction) -> str:
     parts[3] = _stage(number, prediction, room)
     parts[5] = _heat_maps(prediction, names, chosen, room)
     unknown = unknown_figures(prediction, int(room * SHARES[3]))
-    parts[7] = f"<h3>What fits no category well</h3>{unknown}" if unknown else ""
+    parts[6] = f"<h3>What fits no category well</h3>{unknown}" if unknown else ""
     return "".join(parts)
 
 

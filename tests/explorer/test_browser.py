@@ -216,6 +216,7 @@ def test_categories_typed_in_words_are_found(driver: Any, photos: list[Path]) ->
     one(driver, "#forget").click()
     says(driver, "segmented in")
     assert "vehicle" not in one(driver, "#legend").text
+    assert not one(driver, "#only input").is_selected()
 
 
 def test_typed_words_are_text_and_nothing_else(driver: Any, photos: list[Path]) -> None:

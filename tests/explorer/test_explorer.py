@@ -138,7 +138,9 @@ def test_two_categories_are_compared_where_asked(session: Session) -> None:
 
 
 def test_a_report_can_be_downloaded(workbench: Workbench, session: Session) -> None:
-    page = workbench.report(session).read_text()
+    path = workbench.report(session)
+    assert path.name == "photo explained.html"
+    page = path.read_text()
     assert "photo.png" in page and session.found()[0] in page
     work = workbench.work
     workbench.__exit__(None, None, None)

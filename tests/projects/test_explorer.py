@@ -25,7 +25,7 @@ def test_without_gradio_it_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert explorer.main([]) == 2
-    assert "pip install 'gradio>=6'" in capsys.readouterr().err
+    assert "pip install 'gradio>=6.24'" in capsys.readouterr().err
     assert explorer.main(["--port", "70000"]) == 2
     assert explorer.main(["--max-upload", "0"]) == 2
 
