@@ -31,7 +31,7 @@ from prolab_d2.files import check_writable
 from prolab_d2.label_space import LabelSpace
 from prolab_d2.resources import resource_folder
 
-__all__ = ["find_config", "load_config", "prepare_run"]
+__all__ = ["find_config", "load_config", "prepare_run", "resolve_datasets"]
 
 # The least value of numbers whose types Detectron2 checks, but not their sense.
 _LEAST = {

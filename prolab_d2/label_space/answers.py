@@ -25,6 +25,7 @@ __all__ = [
     "REFUSED",
     "REPEATED",
     "Findings",
+    "distinct_lines",
     "judge",
     "normalize",
     "read_name",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +54,8 @@ def property_names(
         members = np.flatnonzero(clusters.labels == number)
         distance = np.linalg.norm(embeddings[members] - centre, axis=1)
         candidates = [shorten(sentences[i]) for i in members[distance.argsort(kind="stable")]]
-        candidates += [f"{candidates[0]} ({i})" for i in range(2, len(sentences) + 2)]
-        name = next(name for name in candidates if name.lower() not in taken)
+        numbered = (f"{candidates[0]} ({i})" for i in count(2))
+        name = next(name for name in chain(candidates, numbered) if name.lower() not in taken)
         names.append(name)
         taken.add(name.lower())
     return names

@@ -13,7 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["CATEGORIES", "CATEGORY_COLOURS", "SPLITS", "UNLABELLED", "Palette", "Split", "Weather"]
+__all__ = [
+    "CATEGORIES",
+    "CATEGORY_COLOURS",
+    "SPLITS",
+    "UNLABELLED",
+    "Palette",
+    "Split",
+    "Weather",
+    "linear",
+]
 
 CATEGORIES = (
     "sky",

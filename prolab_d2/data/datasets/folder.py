@@ -31,6 +31,7 @@ __all__ = [
     "register_dataset",
     "register_folder",
     "scan_files",
+    "split_folders",
 ]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
