@@ -55,9 +55,9 @@ Forward = Callable[[Tensor], Tensor]
 
 # A band of rows takes about this many bytes: it stays in the cache of a CPU, and is large enough
 # to keep a GPU busy.
-BAND_BYTES = {"cpu": 1 << 21, "default": 1 << 27}
+BAND_BYTES = {"cpu": 1 << 22, "default": 1 << 27}
 # Categories are weighted and resized in groups of this size: memory does not grow with N.
-CATEGORY_GROUP = 256
+CATEGORY_GROUP = 512
 
 
 @dataclass(frozen=True)

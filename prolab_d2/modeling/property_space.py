@@ -38,7 +38,7 @@ _EPS = 1e-12
 # Logits whose scores are computed at a time: bounds the memory of the steps in between.
 _SCORE_ENTRIES = 2**22
 # From features on, with a CPU: what stays in the cache of a core from step to step.
-_CACHED_ENTRIES = 2**18
+_CACHED_ENTRIES = 2**19
 
 
 class PropertySpace(nn.Module):
