@@ -208,6 +208,8 @@ def _number_or_auto(text: str) -> int | None:
 
 
 def _check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    if not args.extend and (args.max_distance is not None or args.allow_far):
+        parser.error("--max-distance and --allow-far need --extend")
     if args.merge:
         _check_merge(parser, args)
         return

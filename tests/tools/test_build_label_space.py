@@ -356,6 +356,8 @@ def test_label_spaces_are_merged(sentences: Path, tmp_path: Path, words: list) -
         ("--descriptions d", "give --encoder or --embeddings"),
         ("--descriptions d --extend s --properties 4", "--extend keeps the properties"),
         ("--descriptions d --extend ./out", "two folders"),
+        ("--descriptions d --encoder e --allow-far", "--allow-far need --extend"),
+        ("--merge a b --max-distance 0.5", "--max-distance and --allow-far need --extend"),
         ("--merge a", "two label spaces or more"),
         ("--merge a b --encoder e", "drop --encoder"),
         ("--merge a b --name-with-llm", "drop --name-with-llm"),
