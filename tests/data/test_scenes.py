@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,10 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
+from projects.ProLab.explorer import SHIPPED
 from prolab_d2 import LabelSpace
+from prolab_d2.checkpoint import read_checkpoint
+from prolab_d2.colors import seen_distances
 from prolab_d2.data.datasets import read_categories
 from prolab_d2.data.datasets.scenes import register_scenes, scene_annotations
 from prolab_d2.data.property_annotations import annotation_reader
@@ -49,6 +53,16 @@ def test_the_folder_is_a_data_set_of_its_own(drawn: Path) -> None:
     assert categories.names == CATEGORIES
     assert categories.colors == CATEGORY_COLOURS
     assert categories.ignore_label == 255
+
+
+def test_colours_differ_for_every_kind_of_colour_vision() -> None:
+    distances = [seen_distances(a, b) for a, b in itertools.combinations(CATEGORY_COLOURS, 2)]
+    normal, *colour_blind = np.min(distances, axis=0)
+    assert normal > 18 and min(colour_blind) > 13
+
+
+def test_the_checkpoint_of_the_project_draws_in_these_colours() -> None:
+    assert read_checkpoint(SHIPPED).colors == list(map(list, CATEGORY_COLOURS))
 
 
 def test_only_what_is_missing_is_drawn(drawn: Path) -> None:
