@@ -31,6 +31,8 @@ __all__ = ["name_properties", "property_names", "shorten"]
 # Characters. Sentences written for a label space are below, answers of a language model often not.
 _MAX_LENGTH = 60
 _MIN_WORDS = 3
+# Of a distance between embeddings of length 1, and more.
+_ROUNDING = 1e-5
 # Sentences of a property that a model is shown; more say little that is new.
 _SHOWN = 12
 _NAMING_ATTEMPTS = 2
@@ -41,7 +43,8 @@ def property_names(
 ) -> list[str]:
     """For every cluster the member nearest its centre, shortened and made unique.
 
-    Names that differ only in case count as equal. When the nearest member names another property
+    Names that differ only in case count as equal. Of members equally near, such as any two that are
+    alone in a cluster, the first counts as nearest. When the nearest member names another property
     already, the next nearest does, and in the end a number is added.
 
     Args:
@@ -53,12 +56,22 @@ def property_names(
     for number, centre in enumerate(clusters.centres):
         members = np.flatnonzero(clusters.labels == number)
         distance = np.linalg.norm(embeddings[members] - centre, axis=1)
-        candidates = [shorten(sentences[i]) for i in members[distance.argsort(kind="stable")]]
+        candidates = [shorten(sentences[i]) for i in members[_nearest_first(distance)]]
         numbered = (f"{candidates[0]} ({i})" for i in count(2))
         name = next(name for name in chain(candidates, numbered) if name.lower() not in taken)
         names.append(name)
         taken.add(name.lower())
     return names
+
+
+def _nearest_first(distance: np.ndarray) -> np.ndarray:
+    """Indices (members,) by distance (members,); the order of equal ones does not depend on how a
+    processor rounds."""
+    order = distance.argsort(kind="stable")
+    steps = np.diff(distance[order], prepend=distance[order[0]]) > _ROUNDING
+    rank = np.empty(len(distance), dtype=np.int64)
+    rank[order] = steps.cumsum()
+    return rank.argsort(kind="stable")
 
 
 def shorten(sentence: str, max_length: int = _MAX_LENGTH) -> str:

@@ -24,6 +24,15 @@ def test_equal_names_are_told_apart() -> None:
     ]
 
 
+def test_of_two_in_a_cluster_the_first_names_it_however_a_processor_rounds() -> None:
+    sentences = ["a white sail", "a long hull", "a tall mast"]
+    embeddings = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+    clusters = Clusters(np.array([0, 0, 1]), np.array([[0.5, 0.5], [0.6, 0.8]]))
+    for noise in (-1e-6, 0, 1e-6):
+        moved = embeddings + np.array([[noise], [0], [0]])
+        assert property_names(sentences, moved, clusters) == ["a white sail", "a tall mast"]
+
+
 def test_names_stay_unique_when_they_are_shortened() -> None:
     start = "a surface of grey concrete with wide cracks and old stains"
     sentences = [f"{start}, dry", f"{start}, wet"]

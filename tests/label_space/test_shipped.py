@@ -24,6 +24,7 @@ from prolab_d2.label_space import (
 )
 from prolab_d2.label_space.category_list import read_category_list
 from prolab_d2.label_space.descriptions import Descriptions, variety
+from prolab_d2.label_space.naming import shorten
 from prolab_d2.label_space.synonyms import shared_name
 from prolab_d2.resources import resource_folder
 
@@ -231,6 +232,20 @@ def test_embeddings_are_those_of_the_encoder(name: str, minilm: SentenceEncoder)
     np.testing.assert_allclose(minilm.encode(sentences), space.embeddings[::40], atol=2e-3)
 
 
+def names_near_centres(space: LabelSpace) -> list[set[str]]:
+    """For every property the sentences that may name it: the nearest to the centre, and others as
+    near. Of two alone in a cluster, rounding decided while these label spaces were built."""
+    sentences = np.array([line for lines in space.descriptions.values() for line in lines])
+    found = []
+    for number, centre in enumerate(space.bank):
+        members = np.flatnonzero(space.property_of_description == number)
+        distance = np.linalg.norm(space.embeddings[members] - centre, axis=1)
+        found.append(
+            {shorten(line) for line in sentences[members[distance < distance.min() + 0.005]]}
+        )
+    return found
+
+
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in SHIPPED],
@@ -250,6 +265,9 @@ def test_it_can_be_built_again(name: str, minilm: SentenceEncoder) -> None:
     labels, expected = again.property_of_description, space.property_of_description
     if record["versions"]["scikit-learn"].split(".")[:2] == sklearn.__version__.split(".")[:2]:
         np.testing.assert_array_equal(labels, expected)
-        assert [p.name for p in again.properties] == [p.name for p in space.properties]
+        for one, other, near in zip(
+            again.properties, space.properties, names_near_centres(space), strict=True
+        ):
+            assert one.name == other.name or {one.name, other.name} <= near
     else:
         assert adjusted_rand_score(expected, labels) >= 0.95
