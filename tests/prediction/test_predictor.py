@@ -15,19 +15,8 @@ from prolab_d2.checkpoint import PropertyCheckpointer
 from prolab_d2.data import PropertyDatasetMapper, register_folder
 from prolab_d2.label_space import build_label_space
 from prolab_d2.modeling import PropertySegmentor
-from tests.conftest import make_tiny_cfg, save_tiny_checkpoint, tiny_scene
+from tests.conftest import make_tiny_cfg, save_tiny_checkpoint
 from tests.label_space.conftest import WordEncoder
-
-
-@pytest.fixture(scope="module")
-def image() -> np.ndarray:
-    """(64, 80, 3) uint8 RGB."""
-    return tiny_scene(np.random.default_rng(5))[0]
-
-
-@pytest.fixture(scope="module")
-def predictor(tiny_checkpoint: Path) -> Predictor:
-    return Predictor.from_checkpoint(tiny_checkpoint, device="cpu")
 
 
 @pytest.fixture(scope="module")

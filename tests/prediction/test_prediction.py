@@ -10,24 +10,12 @@ from PIL import Image
 from prolab_d2 import LabelSpace, Predictor, ProLabError
 from prolab_d2.prediction import Prediction
 from prolab_d2.report.section import image_section
-from tests.conftest import tiny_scene
 
 # No multiple of 4 anywhere: neither image, nor windows, nor their step.
 ODD_WINDOWS = [
     "INPUT.MIN_SIZE_TEST", "61", "TEST.SLIDING_WINDOW.ENABLED", "True",
     "TEST.SLIDING_WINDOW.CROP_SIZE", "[42, 50]", "TEST.SLIDING_WINDOW.STRIDE", "[27, 31]",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def image() -> np.ndarray:
-    """(64, 80, 3) uint8 RGB."""
-    return tiny_scene(np.random.default_rng(5))[0]
-
-
-@pytest.fixture(scope="module")
-def predictor(tiny_checkpoint: Path) -> Predictor:
-    return Predictor.from_checkpoint(tiny_checkpoint, device="cpu")
 
 
 def test_a_prediction_holds_labels_categories_and_properties(
