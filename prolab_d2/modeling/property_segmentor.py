@@ -40,7 +40,8 @@ from prolab_d2.modeling.inference import (
     predict_maps,
 )
 from prolab_d2.modeling.losses import LOSS_KINDS
-from prolab_d2.modeling.property_space import UNLABELLED, PropertySpace, mean_over_ranks
+from prolab_d2.modeling.property_space import UNLABELLED, PropertySpace
+from prolab_d2.modeling.ranks import mean_over_ranks
 from prolab_d2.modeling.text_space import TextSpace
 
 __all__ = ["PropertySegmentor"]

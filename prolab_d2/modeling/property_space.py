@@ -24,13 +24,14 @@ from prolab_d2.modeling.feature_products import logits_and_products
 from prolab_d2.modeling.feature_scores import FeatureScorer
 from prolab_d2.modeling.losses import LOSS_KINDS, LossOptions, banded_loss, target_members
 from prolab_d2.modeling.neighbour_products import neighbour_products
+from prolab_d2.modeling.ranks import mean_over_ranks
 from prolab_d2.modeling.resized_length import squared_length_rows
 from prolab_d2.modeling.threads import in_threads
 
 if TYPE_CHECKING:
     from prolab_d2.label_space import LabelSpace
 
-__all__ = ["PropertySpace", "mean_over_ranks"]
+__all__ = ["PropertySpace"]
 
 SIMILARITIES = ("cosine_sigmoid", "cosine")
 UNLABELLED = ("ignore", "count")
@@ -368,16 +369,6 @@ class PropertySpace(nn.Module):
             )
         pixels = labels.new_tensor(labels.numel()) if count else (~unlabelled).sum()
         return labels.masked_fill(unlabelled, categories), pixels
-
-
-def mean_over_ranks(count: Tensor, training: bool) -> Tensor:
-    """Mean of `count` over all processes, so that averaged gradients weigh every pixel alike."""
-    distributed = torch.distributed
-    if not (training and distributed.is_available() and distributed.is_initialized()):
-        return count
-    total = count.clone()
-    distributed.all_reduce(total)
-    return total / distributed.get_world_size()
 
 
 def _copy(values: np.ndarray | Tensor, dtype: torch.dtype) -> Tensor:
