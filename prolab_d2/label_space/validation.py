@@ -56,12 +56,22 @@ def unknown_name(what: str, name: str, known: Sequence[str]) -> ProLabError:
 
 
 def first_duplicate(names: Sequence[str]) -> str | None:
+    if len(set(names)) == len(names):
+        return None
     seen: set[str] = set()
     for name in names:
         if name in seen:
             return name
         seen.add(name)
     return None
+
+
+def _all_texts(values: Sequence[Any]) -> bool:
+    """Whether all are strings that hold more than white space; no step of Python for each."""
+    try:
+        return all(map(str.strip, values))
+    except TypeError:
+        return False
 
 
 def category_names(categories: Sequence[str], where: str) -> tuple[str, ...]:
@@ -71,9 +81,9 @@ def category_names(categories: Sequence[str], where: str) -> tuple[str, ...]:
     names = tuple(categories)
     if not names:
         raise ProLabError(f"{where}: there are no categories: give at least one")
-    for position, name in enumerate(names):
-        if not isinstance(name, str) or not name.strip():
-            raise ProLabError(f"{where}: category {position} has no name: give it one")
+    if not _all_texts(names):
+        position = next(i for i, name in enumerate(names) if not _all_texts([name]))
+        raise ProLabError(f"{where}: category {position} has no name: give it one")
     double = first_duplicate(names)
     if double is not None:
         raise ProLabError(f"{where}: category {double!r} comes twice: rename or drop one of them")
@@ -92,8 +102,8 @@ def descriptions_by_category(
             "add the category or drop its descriptions"
         )
     for name, lines in descriptions.items():
-        text = isinstance(lines, Sequence) and not isinstance(lines, str)
-        if not text or not all(isinstance(line, str) and line.strip() for line in lines):
+        several = isinstance(lines, Sequence) and not isinstance(lines, str)
+        if not several or not _all_texts(lines):
             raise ProLabError(
                 f"{where}: the descriptions of {name!r} must be a list of sentences, "
                 "none of them empty: correct them and build the label space again"
@@ -315,7 +325,7 @@ def _members_follow(space: LabelSpace, assigned: np.ndarray) -> bool:
     order = assigned.argsort(kind="stable")
     lines = [line for lines in space.descriptions.values() for line in lines]
     told = [line for entry in space.properties for _, line in entry.descriptions]
-    if told != [lines[i] for i in order.tolist()]:
+    if told != list(map(lines.__getitem__, order.tolist())):
         return False
     owners = [name for entry in space.properties for name, _ in entry.descriptions]
     return owners == [space.categories[i] for i in space.category_of_description[order].tolist()]

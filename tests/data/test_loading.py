@@ -61,7 +61,7 @@ def test_images_of_the_training_set_are_not_kept(
 
 
 def test_workers_map_images_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds, count = 0.1, 16
+    seconds, count = 0.2, 16
     original = PropertyDatasetMapper.__call__
 
     def slow(self: PropertyDatasetMapper, entry: dict[str, Any]) -> dict[str, Any]:
