@@ -59,20 +59,22 @@ class Comparison:
         # Two more rows of zeros: unlabelled pixels, and those beyond the edge.
         self.beyond = len(targets) + 1
         self.targets = F.pad(targets, (0, 0, 0, 2))
-        self.members = F.pad(members, (0, 0, 0, 2))
-        self.member_targets = self.targets.gather(1, self.members)
+        # (m, N + 2), since sums over m rows are many times as fast as over m columns.
+        self.members = F.pad(members, (0, 0, 0, 2)).T.contiguous()
+        self.member_targets = self.targets.T.gather(0, self.members)
         self.weights = targets.new_ones(len(self.targets))
         self.weights[-2:] = targets.new_tensor([count_unlabelled, 0])
         self.ones = targets.new_ones(targets.shape[1])
 
     def __call__(
-        self, logits: Tensor, rows: Tensor, maps: Tensor, lowest: float | None
+        self, logits: Tensor, rows: Tensor, maps: Tensor, starts: Tensor, lowest: float | None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """
         Args:
             logits: (P, K), over the temperature. Kept, unless they are the first of the maps.
             rows: (P,) int64, the row of the tables of every pixel.
             maps: (`maps`, P, K) to work in.
+            starts: (P,) int64, 0, K, 2 K, ...: where each pixel begins in a map.
             lowest: no logit is below it; None where nobody knows.
         Returns:
             The sum of the losses, and two parts, (P, K) and (P,), whose product is its gradient
@@ -86,21 +88,24 @@ class Comparison:
                 activations.clamp_(min=_SMALLEST_ACTIVATION)
         elif logits.data_ptr() != activations.data_ptr():
             activations.copy_(logits)
-        return self._compare(activations, rows, maps)
+        return self._compare(activations, rows, maps, starts)
 
     def _cosine(
-        self, activations: Tensor, rows: Tensor, maps: Tensor
+        self, activations: Tensor, rows: Tensor, maps: Tensor, starts: Tensor
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Minus the cosine, with the length at least 1e-8."""
         # Few properties belong to a category: those are picked, the zeros of a target cost nothing.
         # No weights: the targets of pixels that do not count are zero.
-        members = self.members.index_select(0, rows)  # (P, m)
-        targets = self.member_targets.index_select(0, rows)
+        places = self.members.index_select(1, rows).add_(starts).flatten()  # (m P,)
+        targets = self.member_targets.index_select(1, rows)  # (m, P)
+        picked = activations.flatten().index_select(0, places).view_as(targets)
         length = torch.linalg.vector_norm(activations, dim=1)
-        long = length > _COSINE_EPS
-        inverse = length.clamp_(min=_COSINE_EPS).reciprocal_()
-        picked = activations.gather(1, members)
-        cosine = (picked * targets).sum(1).mul_(inverse)
+        # To look costs less than to prepare for it, but not on a GPU, which would be waited for.
+        short = length <= _COSINE_EPS if length.is_cuda or length.min() <= _COSINE_EPS else None
+        if short is not None:
+            length.clamp_(min=_COSINE_EPS)
+        inverse = length.reciprocal_()
+        cosine = (picked * targets).sum(0).mul_(inverse)
         loss = -cosine.sum()
         if not self.need_gradient:
             return loss, None, None
@@ -108,18 +113,25 @@ class Comparison:
         # where a clamped length is a constant.
         pull = cosine.mul_(inverse)
         if self.temperature is None:
-            slope = activations.mul_(torch.where(long, pull, 0)[:, None])
-            return loss, slope.scatter_add_(1, members, targets.neg_()), inverse
+            if short is not None:
+                pull.masked_fill_(short, 0)
+            slope = activations.mul_(pull[:, None])
+            slope.flatten().scatter_add_(0, places, targets.neg_().flatten())
+            return loss, slope, inverse
         # Times the slope of the sigmoid, and with `pull` before the bracket, so that its first term
         # needs no factor. Activations are above zero, hence `pull`, too, where there is a target.
         # Where the length is clamped, activations are so small that any number will do.
-        pull = torch.where(long, pull, 1e-3 * targets[:, 0])
+        if short is not None:
+            pull = torch.where(short, 1e-3 * targets[0], pull)
+        factor = inverse.mul_(pull)
+        targets.div_(pull.clamp_(min=_SMALLEST_PULL))
+        of_picked = _sigmoid_backward(picked - targets, picked, grad_input=targets)
         slope = _sigmoid_backward(activations, activations, grad_input=activations)
-        targets.mul_(picked).mul_(picked.sub_(1)).div_(pull.clamp(min=_SMALLEST_PULL)[:, None])
-        return loss, slope.scatter_add_(1, members, targets), pull.mul_(inverse)
+        slope.flatten().scatter_(0, places, of_picked.flatten())
+        return loss, slope, factor
 
     def _mse(
-        self, activations: Tensor, rows: Tensor, maps: Tensor
+        self, activations: Tensor, rows: Tensor, maps: Tensor, starts: Tensor
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Squared difference, summed over the properties."""
         targets = torch.index_select(self.targets, 0, rows, out=maps[1, : len(rows)])
@@ -133,7 +145,7 @@ class Comparison:
         return loss, difference, weights.mul_(2)
 
     def _bce(
-        self, activations: Tensor, rows: Tensor, maps: Tensor
+        self, activations: Tensor, rows: Tensor, maps: Tensor, starts: Tensor
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Binary cross-entropy, logarithms clamped at -100, summed over the properties."""
         targets = torch.index_select(self.targets, 0, rows, out=maps[1, : len(rows)])

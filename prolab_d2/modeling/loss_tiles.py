@@ -15,7 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from prolab_d2.modeling.comparisons import Comparison
-from prolab_d2.modeling.resize import BlockWindows, ColumnBlocks, resize_matrix, source_range
+from prolab_d2.modeling.resize import (
+    BlockWindows,
+    ColumnBlocks,
+    WindowCopy,
+    resize_matrix,
+    source_range,
+)
 from prolab_d2.modeling.resized_length import SquaredLengths
 from prolab_d2.modeling.threads import slices
 
@@ -137,7 +143,7 @@ class _Band:
     inside: the target rows, counted from the first of the part; source: in the image; down:
     (rows, r), the resize of the r source rows; up: (r, rows), its adjoint times the share; inverse:
     (rows, blocks c), one over the lengths, or None; gradient: (r, w, K) of the source rows, or
-    None; scale: the largest factor between a source logit and what the sigmoid sees.
+    None; lowest: a bound below what the sigmoid sees, or None.
     """
 
     inside: slice
@@ -146,13 +152,7 @@ class _Band:
     up: Tensor | None
     inverse: Tensor | None
     gradient: Tensor | None
-    scale: float | Tensor
-
-    def lowest(self, low: Tensor) -> float | None:
-        """A bound below what the sigmoid sees of logits (rows, columns, K): no mixture is below the
-        least of what it mixes, and that is less to look at. None on a GPU, which has no use for it
-        and would have to be waited for."""
-        return None if low.is_cuda else float(low.min() * self.scale)
+    lowest: float | None
 
 
 class _Buffers:
@@ -170,6 +170,7 @@ class _Buffers:
         # Resized logits, where their products with the slope are asked for.
         lengths = plan.need_gradient and plan.lengths is not None
         self.logits = like.new_empty(pixels, self.properties) if lengths else None
+        self.starts = torch.arange(pixels, device=like.device) * self.properties
         self.views: dict[tuple[int, int], _Views] = {}
 
     def of(self, rows: int, columns: _Columns) -> _Views:
@@ -194,27 +195,31 @@ class _Buffers:
             low,
             low.flatten(1)[:, first * properties : last * properties],
             [edge for edge in (low[:, :first], low[:, last:]) if edge.shape[1]],
-            cells,
+            windows.between(low, cells),
+            cells.flatten(0, 1),
             maps,
             maps[0] if self.logits is None else self.logits[:pixels],
             columns.across[: rows * windows.number],
+            self.starts[:pixels],
         )
 
 
 @dataclass(frozen=True)
 class _Views:
     """low: (rows, columns, K), logits at target rows and source columns; inner: the same without
-    the columns beyond the edge, (rows, w' K); edges: those columns; cells: (rows, blocks, s, K),
-    what each block reads; maps: (.., P, K); logits: (P, K), maybe one of the maps; across: as in
-    `_Columns`."""
+    the columns beyond the edge, (rows, w' K); edges: those columns; windows: between `low` and
+    `cells`; cells: (rows x blocks, s, K), what each block reads; maps: (.., P, K); logits: (P, K),
+    maybe one of the maps; across: as in `_Columns`; starts: (P,), where a pixel begins in a map."""
 
     low: Tensor
     inner: Tensor
     edges: list[Tensor]
+    windows: WindowCopy
     cells: Tensor
     maps: Tensor
     logits: Tensor
     across: Tensor
+    starts: Tensor
 
 
 class PartRun:
@@ -233,6 +238,8 @@ class PartRun:
         self.logits = plan.logits[part.image]  # (h, w, K)
         self.total = self.logits.new_zeros(())
         self.answers: list[tuple[slice, Tensor]] = []
+        # No mixture is below the least of what it mixes. A GPU would have to be waited for.
+        self.lowest = None if rows.is_cuda else float(self.logits[part.source].min())
         self.gradient, self.shared = gradient, None
         meeting = [source.stop for _, source in self.bands() if source.start < part.own]
         if gradient is not None and meeting:
@@ -253,7 +260,7 @@ class PartRun:
 
     def _band(self, target: slice, source: slice, buffers: _Buffers) -> None:
         plan, part = self.plan, self.part
-        inverse = moves = padded = gradient = None
+        inverse = moves = padded = gradient = lowest = None
         if self.gradient is not None and source.start < part.own:
             gradient = self.shared[_shifted(source, part.source.start)]
         elif self.gradient is not None:
@@ -261,6 +268,9 @@ class PartRun:
         if plan.lengths is not None:
             inverse, moves = plan.lengths.inverse(part.image, target, source)
             padded = F.pad(inverse, (0, plan.blocks.padded - plan.width))
+        if self.lowest is not None:
+            scale = plan.scale if inverse is None else plan.scale * float(inverse.max())
+            lowest = min(0.0, self.lowest) * scale
         down = plan.vertical[target, source]
         band = _Band(
             _shifted(target, part.target.start),
@@ -269,7 +279,7 @@ class PartRun:
             down.T * plan.share if plan.need_gradient else None,
             padded,
             gradient,
-            plan.scale if inverse is None else plan.scale * inverse.max(),
+            lowest,
         )
         answers = [self._tile(band, columns, buffers) for columns in plan.columns]
         if plan.need_gradient and plan.lengths is not None:
@@ -284,8 +294,7 @@ class PartRun:
             How the loss answers to a relative change of the logits of a pixel, (rows, blocks c),
             if there are lengths and a gradient is needed.
         """
-        plan, windows = self.plan, columns.windows
-        width = plan.blocks.width
+        plan, width = self.plan, self.plan.blocks.width
         views = buffers.of(len(band.down), columns)
         rows = self.rows[band.inside, columns.blocks].flatten()  # (P,)
 
@@ -293,15 +302,14 @@ class PartRun:
             edge.zero_()
         source = self.logits[band.source, columns.source].flatten(1)
         torch.mm(band.down, source, out=views.inner)
-        windows.read(views.low, views.cells)
-        cells, across = views.cells.flatten(0, 1), views.across
+        views.windows.read()
+        across = views.across
         if band.inverse is not None:
             part = slice(columns.blocks.start * width, columns.blocks.stop * width)
             across = across * band.inverse[:, part].reshape(-1, width, 1)
         logits = views.logits
-        torch.bmm(across, cells, out=logits.view(len(across), width, -1))
-        lowest = band.lowest(views.low)
-        loss, slope, factor = plan.compare(logits, rows, views.maps, lowest)
+        torch.bmm(across, views.cells, out=logits.view(len(across), width, -1))
+        loss, slope, factor = plan.compare(logits, rows, views.maps, views.starts, band.lowest)
         self.total += loss
         if band.gradient is None:
             return None
@@ -310,8 +318,8 @@ class PartRun:
         if buffers.logits is not None:
             answer = logits.mul_(slope).mv(plan.compare.ones).mul_(factor).view(len(band.down), -1)
         across = across * factor.view(-1, width, 1)
-        torch.bmm(across.mT, slope.view(len(across), width, -1), out=cells)
-        windows.add(views.cells, views.low)
+        torch.bmm(across.mT, slope.view(len(across), width, -1), out=views.cells)
+        views.windows.add()
         band.gradient[:, columns.source].flatten(1).addmm_(band.up, views.inner)
         return answer
 

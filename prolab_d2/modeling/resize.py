@@ -17,6 +17,7 @@ from torch import Tensor
 __all__ = [
     "BlockWindows",
     "ColumnBlocks",
+    "WindowCopy",
     "column_phases",
     "resize_band",
     "resize_columns",
@@ -203,21 +204,47 @@ class BlockWindows:
             columns = torch.tensor(starts, device=device)[:, None] - starts[0]
             self.columns = (columns + torch.arange(self.span, device=device)).flatten()
 
-    def read(self, x: Tensor, out: Tensor) -> None:
-        """(rows, columns, K) of the source columns to `out` (rows, blocks, s, K)."""
-        if self.step is None:
-            torch.index_select(x, 1, self.columns, out=out.view(len(x), -1, x.shape[2]))
-        else:
-            out.copy_(x.unfold(1, self.span, self.step).transpose(2, 3))
+    def between(self, x: Tensor, windows: Tensor) -> WindowCopy:
+        """For the source columns `x` (rows, columns, K), and `windows` (rows, blocks, s, K)."""
+        return WindowCopy(self, x, windows)
 
-    def add(self, windows: Tensor, out: Tensor) -> None:
-        """Sets `out` (rows, columns, K) to what `windows` (rows, blocks, s, K) sum up to."""
-        out.zero_()
-        if self.step is None:
-            out.index_add_(1, self.columns, windows.flatten(1, 2))
+
+class WindowCopy:
+    """Copies source columns to the windows of blocks, and adds windows up to source columns.
+
+    Between two maps that stay where they are: all views are made once.
+    """
+
+    def __init__(self, form: BlockWindows, x: Tensor, windows: Tensor) -> None:
+        self.x, self.windows, step = x, windows, form.step
+        self.columns = None
+        if step is None:
+            self.columns, self.flat = form.columns, windows.flatten(1, 2)
             return
-        for first in range(0, self.span, self.step):
-            piece = windows[:, :, first : first + self.step]
-            # As many columns as a step at most: these places do not overlap.
-            places = out[:, first:].unfold(1, piece.shape[2], self.step)[:, : self.number]
-            places.transpose(2, 3).add_(piece)
+        self.overlapping = x.unfold(1, form.span, step).transpose(2, 3)
+        # As many columns as a step at most: these places do not overlap.
+        pieces = [windows[:, :, first : first + step] for first in range(0, form.span, step)]
+        places = [
+            x[:, step * i :].unfold(1, piece.shape[2], step)[:, : form.number].transpose(2, 3)
+            for i, piece in enumerate(pieces)
+        ]
+        self.first, *self.others = zip(places, pieces, strict=True)
+        self.rest = x[:, step * form.number :]  # the columns that the first pieces do not cover
+
+    def read(self) -> None:
+        """Sets the windows to the source columns that they read."""
+        if self.columns is not None:
+            torch.index_select(self.x, 1, self.columns, out=self.flat)
+        else:
+            self.windows.copy_(self.overlapping)
+
+    def add(self) -> None:
+        """Sets the source columns to what the windows sum up to."""
+        if self.columns is not None:
+            self.x.zero_().index_add_(1, self.columns, self.flat)
+            return
+        place, piece = self.first
+        place.copy_(piece)
+        self.rest.zero_()
+        for place, piece in self.others:
+            place.add_(piece)
