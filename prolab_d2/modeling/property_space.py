@@ -89,9 +89,9 @@ class PropertySpace(nn.Module):
         if property_weights is not None:
             property_weights = _copy(property_weights, torch.float32)
         self.register_buffer("property_weights", property_weights, persistent=False)
-        self.register_buffer("unit_signatures", self._unit_signatures(), persistent=False)
+        self.register_buffer("unit_signatures", self._new_unit_signatures(), persistent=False)
         # (N, K): times unit activations they give the scores.
-        self.register_buffer("category_weights", self._category_weights(), persistent=False)
+        self.register_buffer("category_weights", self._new_category_weights(), persistent=False)
         self.register_buffer("members", target_members(signatures), persistent=False)
 
     @classmethod
@@ -158,10 +158,7 @@ class PropertySpace(nn.Module):
         """(B, K, h, w) from `unit_activations` -> (B, N, h, w), times `category_weights`."""
         with _full_precision(unit_activations):
             unit_activations = _widen(unit_activations)
-            weights = self.category_weights
-            if unit_activations.dtype != weights.dtype:
-                weights = self._category_weights(unit_activations.dtype)
-            return _conv1x1(unit_activations, weights)
+            return _conv1x1(unit_activations, self._category_weights(unit_activations.dtype))
 
     def category_scores(self, logits: Tensor) -> Tensor:
         """Cosine similarity of every pixel's activations to every signature, both weighted.
@@ -320,29 +317,37 @@ class PropertySpace(nn.Module):
                 f"labels {tuple(labels.shape)} do not fit {len(logits)} images: give (B, H, W)"
             )
         rows, pixels = self._rows(labels, ignore_label, unlabelled == "count")
-        entries = 1 if kind == "cosine" else self.num_properties
+        cosine = kind == "cosine"
+        entries = 1 if cosine else self.num_properties
         denominator = mean_over_ranks(pixels.to(logits.dtype), logits.requires_grad)
         denominator = torch.where(denominator > 0, denominator, 1) * entries
         dtype = logits.dtype
-        targets = self.signatures.to(dtype)
-        if kind == "cosine":
-            same = dtype == self.unit_signatures.dtype
-            targets = self.unit_signatures if same else self._unit_signatures(dtype)
+        targets = self._unit_signatures(dtype) if cosine else self.signatures.to(dtype)
         options = LossOptions(
             kind, self.temperature if sigmoid else None, count_unlabelled=unlabelled == "count"
         )
         lengths = None if products is None else squared_length_rows(products, labels.shape[-1])
         loss = banded_loss(logits, rows, targets, options, denominator, lengths, self.members)
-        return loss + pixels / denominator if kind == "cosine" else loss
+        return loss + pixels / denominator if cosine else loss
 
-    def _unit_signatures(self, dtype: torch.dtype = torch.float32) -> Tensor:
-        """(N, K) signatures over their length, as exact as the type can hold."""
+    def _unit_signatures(self, dtype: torch.dtype) -> Tensor:
+        """`unit_signatures` in any type, as exact as it can hold."""
+        same = dtype == self.unit_signatures.dtype
+        return self.unit_signatures if same else self._new_unit_signatures(dtype)
+
+    def _category_weights(self, dtype: torch.dtype) -> Tensor:
+        """`category_weights` in any type, as exact as it can hold."""
+        same = dtype == self.category_weights.dtype
+        return self.category_weights if same else self._new_category_weights(dtype)
+
+    def _new_unit_signatures(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """(N, K) signatures over their length."""
         return F.normalize(self.signatures.to(dtype), dim=1, eps=_EPS)
 
-    def _category_weights(self, dtype: torch.dtype = torch.float32) -> Tensor:
+    def _new_category_weights(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """(N, K) weighted signatures over their length, times the weights of the activations."""
         if self.property_weights is None:
-            return self._unit_signatures(dtype)
+            return self._new_unit_signatures(dtype)
         weights = self.property_weights.to(dtype)
         return F.normalize(self.signatures * weights, dim=1, eps=_EPS) * weights
 
