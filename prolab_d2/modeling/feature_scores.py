@@ -19,7 +19,7 @@ _SPARSE = 1 / 8
 
 
 class FeatureScorer:
-    """Category scores of pixels, features (P, C) -> (N, P), without gradients."""
+    """Category scores of pixels, without gradients."""
 
     def __init__(
         self,
@@ -60,7 +60,8 @@ class FeatureScorer:
             self.offsets = counts.cumsum(0) - counts
             self.lengths = counts.to(bank.dtype).sqrt_().clamp_(min=_EPS)[:, None]
 
-    def __call__(self, features: Tensor) -> Tensor:
+    def __call__(self, features: Tensor, out: Tensor) -> None:
+        """Features (P, C) to scores, written to `out` (P, N)."""
         # One pass for product and bias.
         products = torch.addmm(self.bias[:, None], self.weight, features.T)
         if self.bank is not None:
@@ -69,12 +70,13 @@ class FeatureScorer:
         weighted = activations
         if self.property_weights is not None:
             weighted = activations * self.property_weights
-        length = _length(weighted)
         if self.members is None:
-            return (self.category_weights @ activations).div_(length)
-        # One addition for each property of a signature, along all pixels.
-        sums = F.embedding_bag(self.members, activations, self.offsets, mode="sum")
-        return sums.div_(self.lengths).div_(length)
+            sums = self.category_weights @ activations
+        else:
+            # One addition for each property of a signature, along all pixels.
+            sums = F.embedding_bag(self.members, activations, self.offsets, mode="sum")
+            sums.div_(self.lengths)
+        torch.div(sums.T, _length(weighted)[:, None], out=out)
 
 
 def _length(x: Tensor) -> Tensor:

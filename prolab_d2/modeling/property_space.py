@@ -232,7 +232,7 @@ class PropertySpace(nn.Module):
             def run(part: tuple[int, slice]) -> None:
                 b, band = part
                 target = scores[b, band].view(-1, self.num_categories)
-                target.copy_(scorer(_widen(pixels[b, band]).flatten(0, 1)).T)
+                scorer(_widen(pixels[b, band]).flatten(0, 1), target)
 
             for _ in in_threads(run, parts, features.device):
                 pass

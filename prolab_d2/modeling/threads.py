@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -40,16 +42,25 @@ def in_threads(
         for index, item in left:
             results[index] = run(item)
 
-    before = torch.get_num_threads()
+    before, pool = torch.get_num_threads(), _pool(os.getpid(), threads - 1)
+    others = [pool.submit(work) for _ in range(threads - 1)]
     try:
-        with ThreadPoolExecutor(threads - 1) as pool:
-            others = [pool.submit(work) for _ in range(threads - 1)]
-            work()
-        for other in others:
-            other.result()
+        work()
     finally:
+        # Who has not begun by now is not needed any more.
+        others = [other for other in others if not other.cancel()]
+        wait(others)
         torch.set_num_threads(before)
+    for other in others:
+        other.result()
     yield from results
+
+
+@cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """Threads that stay: to start them takes a millisecond or two. A process that was forked has
+    none of those of its parent, hence one pool for each process."""
+    return ThreadPoolExecutor(threads)
 
 
 def slices(stop: int, step: int, start: int = 0) -> Iterator[slice]:
