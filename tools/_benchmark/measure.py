@@ -29,8 +29,8 @@ class Measurement:
     Attributes:
         wall: seconds.
         cpu: seconds of all threads and child processes.
-        memory: peak above what was in use at the start, in bytes; None where the system does not
-            tell, or where it was not asked for.
+        memory: peak above what was in use at the start, in bytes, the median of as many runs;
+            None where the system does not tell, or where it was not asked for.
     """
 
     wall: tuple[float, ...]
@@ -55,7 +55,10 @@ def ratio(numerator: tuple[float, ...], denominator: tuple[float, ...]) -> float
 def measure(
     functions: Mapping[str, Function], runs: int, device: torch.device, memory: bool = True
 ) -> dict[str, Measurement]:
-    """Runs every function once to warm up, `runs` times in turns, and once for its memory.
+    """Runs every function once to warm up, `runs` times in turns, and as often for its memory.
+
+    What the C library makes of the same requests differs from run to run, by a sixth of the memory
+    of a network: hence several.
 
     What the functions need has to be there before; what they return is thrown away.
     """
@@ -70,8 +73,15 @@ def measure(
     result = {}
     for name, function in functions.items():
         wall, cpu = zip(*times[name], strict=True)
-        result[name] = Measurement(wall, cpu, peak_memory(function, device) if memory else None)
+        peak = _median_peak(function, runs, device) if memory else None
+        result[name] = Measurement(wall, cpu, peak)
     return result
+
+
+def _median_peak(function: Function, runs: int, device: torch.device) -> int | None:
+    peaks = [peak_memory(function, device) for _ in range(runs)]
+    known = [peak for peak in peaks if peak is not None]
+    return int(statistics.median(known)) if known else None
 
 
 def _timed(function: Function, device: torch.device) -> tuple[float, float]:

@@ -32,7 +32,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 ...")
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers (default 0)")
     parser.add_argument(
-        "--no-memory", action="store_true", help="do not measure memory: one run less of everything"
+        "--no-memory", action="store_true", help="do not measure memory: half as many runs"
     )
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
 
