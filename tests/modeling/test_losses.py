@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from prolab_d2.modeling import PropertySpace
+from prolab_d2.modeling import PropertySpace, comparisons
 from prolab_d2.modeling.losses import LossOptions, banded_loss, target_members
 from prolab_d2.modeling.neighbour_products import neighbour_products
 from prolab_d2.modeling.resized_length import squared_length_rows
@@ -57,6 +57,12 @@ def _problem(
         "bank": torch.randn(properties, dim, generator=generator),
         "signatures": signatures,
     }
+
+
+@pytest.fixture(params=[0, 10**9], ids=["picked", "dense"], autouse=True)
+def form_of_cosine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few properties of a category are picked; with many the whole targets are compared."""
+    monkeypatch.setattr(comparisons, "_PICKED_SHARE", request.param)
 
 
 @pytest.fixture
