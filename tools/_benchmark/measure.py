@@ -11,7 +11,7 @@ import gc
 import resource
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,30 +58,32 @@ def measure(
     """Runs every function once to warm up, `runs` times in turns, and as often for its memory.
 
     What the C library makes of the same requests differs from run to run, by a sixth of the memory
-    of a network: hence several.
-
-    What the functions need has to be there before; what they return is thrown away.
+    of a network: hence several. What the functions need has to be there before; what they return is
+    thrown away.
     """
     for function in functions.values():
         function()
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in functions}
-    order = list(functions)
-    for _ in range(runs):
-        for name in order:
-            times[name].append(_timed(functions[name], device))
-        order.reverse()  # so that none always runs after the same one
+    for name in _in_turns(functions, runs):
+        times[name].append(_timed(functions[name], device))
+    peaks: dict[str, list[int]] = {name: [] for name in functions}
+    for name in _in_turns(functions, runs if memory else 0):
+        peak = peak_memory(functions[name], device)
+        if peak is not None:
+            peaks[name].append(peak)
     result = {}
-    for name, function in functions.items():
+    for name in functions:
         wall, cpu = zip(*times[name], strict=True)
-        peak = _median_peak(function, runs, device) if memory else None
+        peak = int(statistics.median(peaks[name])) if peaks[name] else None
         result[name] = Measurement(wall, cpu, peak)
     return result
 
 
-def _median_peak(function: Function, runs: int, device: torch.device) -> int | None:
-    peaks = [peak_memory(function, device) for _ in range(runs)]
-    known = [peak for peak in peaks if peak is not None]
-    return int(statistics.median(known)) if known else None
+def _in_turns(names: Iterable[str], runs: int) -> Iterator[str]:
+    order = list(names)
+    for _ in range(runs):
+        yield from order
+        order.reverse()  # so that none always runs after the same one
 
 
 def _timed(function: Function, device: torch.device) -> tuple[float, float]:
