@@ -30,7 +30,7 @@ from prolab_d2.modeling.resize import (
     resize_band,
     resize_columns,
     resize_rows,
-    source_rows,
+    source_range,
 )
 from prolab_d2.modeling.threads import in_threads, slices
 
@@ -174,10 +174,8 @@ class Maps:
         """Rows as those of `band`: of one window as narrow as its map, of several resized to the
         width of the image."""
         height = self.image_size[0]
-        lower, upper, _ = source_rows(height, size[0], start, stop)
-        first, last = int(lower[0]), int(upper[-1]) + 1
-        if size[0] == height:
-            first, last = start, stop
+        same = size[0] == height
+        first, last = (start, stop) if same else source_range(height, size[0], start, stop)
         if len(self.tiles) > 1:
             return resize_rows(self._averaged(first, last), size[0], start, stop, (first, height))
         # Rows are resized twice while they are still narrow, columns afterwards.

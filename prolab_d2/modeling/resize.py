@@ -49,8 +49,14 @@ def source_rows(source: int, target: int, start: int, stop: int) -> tuple[Tensor
 
 def source_range(source: int, target: int, start: int, stop: int) -> tuple[int, int]:
     """First source row that target rows [start, stop) read, and the one after the last."""
-    first, last = (max(0.0, (row + 0.5) * (source / target) - 0.5) for row in (start, stop - 1))
-    return min(int(first), source - 1), min(int(last) + 2, source)
+    return _source_row(source, target, start)[0], _source_row(source, target, stop - 1)[1] + 1
+
+
+def _source_row(source: int, target: int, row: int) -> tuple[int, int, float]:
+    """`source_rows` of one row."""
+    position = max(0.0, (row + 0.5) * (source / target) - 0.5)
+    lower = min(int(position), source - 1)
+    return lower, min(lower + 1, source - 1), position - lower
 
 
 def resize_matrix(
@@ -81,19 +87,18 @@ def resize_rows(
     if total == height:
         rows = x[:, start - first : stop - first].contiguous()
     else:
-        # On the CPU first: reading the bounds there does not wait for a GPU.
-        lower, upper, weight = source_rows(total, height, start, stop)
-        bottom, top = int(lower[0]), int(upper[-1]) + 1
+        bottom, top = source_range(total, height, start, stop)
         x = x[:, bottom - first : top - first].contiguous()
-        lower, upper = lower - bottom, upper - bottom
         if x.device.type == "cpu" and not x.requires_grad:
             # Row by row, nothing is copied first.
-            rows = x.new_empty(len(x), len(weight), *x.shape[2:])
-            sources = zip(lower.tolist(), upper.tolist(), weight.tolist(), strict=True)
-            for row, (one, other, share) in enumerate(sources):
-                torch.lerp(x[:, one], x[:, other], share, out=rows[:, row])
+            rows = x.new_empty(len(x), stop - start, *x.shape[2:])
+            for row in range(start, stop):
+                lower, upper, weight = _source_row(total, height, row)
+                ends = x[:, lower - bottom], x[:, upper - bottom]
+                torch.lerp(*ends, weight, out=rows[:, row - start])
         else:
-            lower, upper = lower.to(x.device), upper.to(x.device)
+            lower, upper, weight = source_rows(total, height, start, stop)
+            lower, upper = (lower - bottom).to(x.device), (upper - bottom).to(x.device)
             rows = torch.lerp(x[:, lower], x[:, upper], weight.to(x)[:, None, None])
     return rows.permute(0, 3, 1, 2)
 
