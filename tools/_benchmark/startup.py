@@ -98,17 +98,19 @@ def _run(program: list[str], threads: int) -> None:
     Raises:
         ProLabError: it ended elsewhere than it should.
     """
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", *program],
-        cwd=_REPOSITORY,
-        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-    )
+    # Not pipes: workers of a data loader keep theirs open for seconds after the end.
+    with tempfile.TemporaryFile("w+", errors="replace") as output:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", *program],
+            cwd=_REPOSITORY,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        output.seek(0)
+        lines = output.read().strip().splitlines()
     if done.returncode != _REACHED:
-        lines = (done.stderr or done.stdout).strip().splitlines()
         raise ProLabError(
             f"the program did not reach what was to be timed ({lines[-1] if lines else 'no error'})"
             ": run train_net.py with the same config and data set to see more"
