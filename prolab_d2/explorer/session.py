@@ -165,7 +165,7 @@ class Session:
             for mean in [float(one.properties[k].mean())]
         ]
         return (
-            "<h4>Those that show most here: mean activation</h4>"
+            "<h4>Those that tell most places apart, and their mean activation</h4>"
             f"<table>{''.join(rows)}</table>"
             '<p class="muted">Point at one to see in the picture where it is active.</p>'
         )
