@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
 from prolab_d2.modeling.threads import in_threads, slices
+from tests.golden import REPOSITORY
 
 CPU = torch.device("cpu")
 
@@ -59,3 +64,35 @@ def test_jobs_may_write_to_what_was_made_in_inference_mode(threads: int) -> None
 
         list(in_threads(write, range(5), CPU))
     assert answer.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_several_callers_at_once_get_their_own_results() -> None:
+    def call(caller: int) -> list[int]:
+        torch.set_num_threads(3)
+        return list(in_threads(lambda item: 100 * caller + item, range(20), CPU))
+
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(4) as callers:
+        answers = list(callers.map(call, range(8)))
+    torch.set_num_threads(before)
+    assert answers == [[100 * caller + item for item in range(20)] for caller in range(8)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_jobs_run_side_by_side_in_a_forked_process_too() -> None:
+    program = """
+import os, threading, torch
+from prolab_d2.modeling.threads import in_threads
+torch.set_num_threads(3)
+def meet():
+    barrier = threading.Barrier(3, timeout=30)
+    return sorted(in_threads(lambda _: barrier.wait(), range(3), torch.device("cpu")))
+assert meet() == [0, 1, 2]
+child = os.fork()
+if child == 0:
+    os._exit(0 if meet() == [0, 1, 2] else 1)
+print(os.waitpid(child, 0)[1])
+"""
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("0\n", "")
