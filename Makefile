@@ -44,7 +44,7 @@ help:
 	@echo "make explorer   a page in the browser: drop an image, click a pixel, see why"
 	@echo "make test       all tests but the slow ones"
 	@echo "make test-slow  the slow tests"
-	@echo "make explorer-test  the explorer's tests, in Chromium"
+	@echo "make explorer-test  tests of the explorer and other pages, in Chromium"
 	@echo "make lint       ruff: rules and format"
 	@echo "make clean      removes what was built; keeps $(VENV), data sets and output"
 	@echo "PYTHON=python3.12 and VENV=folder choose another Python and another environment"
@@ -112,7 +112,8 @@ explorer: $(EXPLORER_STAMP)
 	$(EXPLORER)/bin/python projects/ProLab/explorer.py $(ARGS)
 
 explorer-test: $(EXPLORER_STAMP)
-	$(EXPLORER)/bin/python -m pytest tests/explorer tests/projects/test_explorer.py
+	$(EXPLORER)/bin/python -m pytest tests/explorer tests/projects/test_explorer.py \
+		tests/label_space/test_inspection_browser.py tests/report/test_browser.py
 
 test: setup
 	$(BIN)/python -m pytest -m "not slow"
