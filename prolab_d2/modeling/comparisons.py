@@ -71,14 +71,13 @@ class Comparison:
         self.ones = targets.new_ones(targets.shape[1])
 
     def __call__(
-        self, logits: Tensor, rows: Tensor, maps: Tensor, starts: Tensor, lowest: float | None
+        self, logits: Tensor, rows: Tensor, maps: Tensor, lowest: float | None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """
         Args:
             logits: (P, K), over the temperature. Kept, unless they are the first of the maps.
             rows: (P,) int64, the row of the tables of every pixel.
             maps: (`maps`, P, K) to work in.
-            starts: (P,) int64, 0, K, 2 K, ...: where each pixel begins in a map.
             lowest: no logit is below it; None where nobody knows.
         Returns:
             The sum of the losses, and two parts, (P, K) and (P,), whose product is its gradient
@@ -92,10 +91,10 @@ class Comparison:
                 activations.clamp_(min=_SMALLEST_ACTIVATION)
         elif logits.data_ptr() != activations.data_ptr():
             activations.copy_(logits)
-        return self._compare(activations, rows, maps, starts)
+        return self._compare(activations, rows, maps)
 
     def _cosine(
-        self, activations: Tensor, rows: Tensor, maps: Tensor, starts: Tensor
+        self, activations: Tensor, rows: Tensor, maps: Tensor
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Minus the cosine, with the length at least 1e-8."""
         # No weights: the targets of pixels that do not count are zero.
@@ -117,10 +116,13 @@ class Comparison:
         return loss, slope, inverse.neg_()
 
     def _cosine_of_members(
-        self, activations: Tensor, rows: Tensor, maps: Tensor, starts: Tensor
+        self, activations: Tensor, rows: Tensor, maps: Tensor
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """The same where few properties belong to a category: those are picked, the zeros of a
         target cost nothing."""
+        starts = torch.arange(
+            0, activations.numel(), activations.shape[1], device=activations.device
+        )  # where the pixels begin
         places = self.members.index_select(1, rows).add_(starts).flatten()  # (m P,)
         targets = self.member_targets.index_select(1, rows)  # (m, P)
         picked = activations.flatten().index_select(0, places).view_as(targets)
@@ -156,7 +158,7 @@ class Comparison:
         return loss, slope, factor
 
     def _mse(
-        self, activations: Tensor, rows: Tensor, maps: Tensor, starts: Tensor
+        self, activations: Tensor, rows: Tensor, maps: Tensor
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Squared difference, summed over the properties."""
         targets = torch.index_select(self.targets, 0, rows, out=maps[1, : len(rows)])
@@ -170,7 +172,7 @@ class Comparison:
         return loss, difference, weights.mul_(2)
 
     def _bce(
-        self, activations: Tensor, rows: Tensor, maps: Tensor, starts: Tensor
+        self, activations: Tensor, rows: Tensor, maps: Tensor
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Binary cross-entropy, logarithms clamped at -100, summed over the properties."""
         targets = torch.index_select(self.targets, 0, rows, out=maps[1, : len(rows)])

@@ -170,7 +170,6 @@ class _Buffers:
         # Resized logits, where their products with the slope are asked for.
         lengths = plan.need_gradient and plan.lengths is not None
         self.logits = like.new_empty(pixels, self.properties) if lengths else None
-        self.starts = torch.arange(pixels, device=like.device) * self.properties
         self.views: dict[tuple[int, int], _Views] = {}
 
     def of(self, rows: int, columns: _Columns) -> _Views:
@@ -195,12 +194,11 @@ class _Buffers:
             low,
             low.flatten(1)[:, first * properties : last * properties],
             [edge for edge in (low[:, :first], low[:, last:]) if edge.shape[1]],
-            windows.between(low, cells),
+            WindowCopy(windows, low, cells),
             cells.flatten(0, 1),
             maps,
             maps[0] if self.logits is None else self.logits[:pixels],
             columns.across[: rows * windows.number],
-            self.starts[:pixels],
         )
 
 
@@ -209,7 +207,7 @@ class _Views:
     """low: (rows, columns, K), logits at target rows and source columns; inner: the same without
     the columns beyond the edge, (rows, w' K); edges: those columns; windows: between `low` and
     `cells`; cells: (rows x blocks, s, K), what each block reads; maps: (.., P, K); logits: (P, K),
-    maybe one of the maps; across: as in `_Columns`; starts: (P,), where a pixel begins in a map."""
+    maybe one of the maps; across: as in `_Columns`."""
 
     low: Tensor
     inner: Tensor
@@ -219,7 +217,6 @@ class _Views:
     maps: Tensor
     logits: Tensor
     across: Tensor
-    starts: Tensor
 
 
 class PartRun:
@@ -309,7 +306,7 @@ class PartRun:
             across = across * band.inverse[:, part].reshape(-1, width, 1)
         logits = views.logits
         torch.bmm(across, views.cells, out=logits.view(len(across), width, -1))
-        loss, slope, factor = plan.compare(logits, rows, views.maps, views.starts, band.lowest)
+        loss, slope, factor = plan.compare(logits, rows, views.maps, band.lowest)
         self.total += loss
         if band.gradient is None:
             return None

@@ -10,7 +10,7 @@ H x W image size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -89,9 +89,9 @@ class PropertySpace(nn.Module):
         if property_weights is not None:
             property_weights = _copy(property_weights, torch.float32)
         self.register_buffer("property_weights", property_weights, persistent=False)
-        self.register_buffer("unit_signatures", self._new_unit_signatures(), persistent=False)
+        self.register_buffer("unit_signatures", self._unit_signatures(), persistent=False)
         # (N, K): times unit activations they give the scores.
-        self.register_buffer("category_weights", self._new_category_weights(), persistent=False)
+        self.register_buffer("category_weights", self._category_weights(), persistent=False)
         self.register_buffer("members", target_members(signatures), persistent=False)
 
     @classmethod
@@ -158,7 +158,10 @@ class PropertySpace(nn.Module):
         """(B, K, h, w) from `unit_activations` -> (B, N, h, w), times `category_weights`."""
         with _full_precision(unit_activations):
             unit_activations = _widen(unit_activations)
-            return _conv1x1(unit_activations, self._category_weights(unit_activations.dtype))
+            return _conv1x1(
+                unit_activations,
+                _as_exact(self.category_weights, self._category_weights, unit_activations.dtype),
+            )
 
     def category_scores(self, logits: Tensor) -> Tensor:
         """Cosine similarity of every pixel's activations to every signature, both weighted.
@@ -221,7 +224,7 @@ class PropertySpace(nn.Module):
                 sigmoid=sigmoid,
                 normalize_embedding=self.normalize_embedding,
                 property_weights=self.property_weights,
-                category_weights=self._category_weights(dtype),
+                category_weights=_as_exact(self.category_weights, self._category_weights, dtype),
             )
             row_entries = max(1, width * self.num_properties)
             entries = _CACHED_ENTRIES if features.device.type == "cpu" else 16 * _SCORE_ENTRIES
@@ -322,7 +325,11 @@ class PropertySpace(nn.Module):
         denominator = mean_over_ranks(pixels.to(logits.dtype), logits.requires_grad)
         denominator = torch.where(denominator > 0, denominator, 1) * entries
         dtype = logits.dtype
-        targets = self._unit_signatures(dtype) if cosine else self.signatures.to(dtype)
+        targets = (
+            _as_exact(self.unit_signatures, self._unit_signatures, dtype)
+            if cosine
+            else self.signatures.to(dtype)
+        )
         options = LossOptions(
             kind, self.temperature if sigmoid else None, count_unlabelled=unlabelled == "count"
         )
@@ -330,24 +337,14 @@ class PropertySpace(nn.Module):
         loss = banded_loss(logits, rows, targets, options, denominator, lengths, self.members)
         return loss + pixels / denominator if cosine else loss
 
-    def _unit_signatures(self, dtype: torch.dtype) -> Tensor:
-        """`unit_signatures` in any type, as exact as it can hold."""
-        same = dtype == self.unit_signatures.dtype
-        return self.unit_signatures if same else self._new_unit_signatures(dtype)
-
-    def _category_weights(self, dtype: torch.dtype) -> Tensor:
-        """`category_weights` in any type, as exact as it can hold."""
-        same = dtype == self.category_weights.dtype
-        return self.category_weights if same else self._new_category_weights(dtype)
-
-    def _new_unit_signatures(self, dtype: torch.dtype = torch.float32) -> Tensor:
+    def _unit_signatures(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """(N, K) signatures over their length."""
         return F.normalize(self.signatures.to(dtype), dim=1, eps=_EPS)
 
-    def _new_category_weights(self, dtype: torch.dtype = torch.float32) -> Tensor:
+    def _category_weights(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """(N, K) weighted signatures over their length, times the weights of the activations."""
         if self.property_weights is None:
-            return self._new_unit_signatures(dtype)
+            return self._unit_signatures(dtype)
         weights = self.property_weights.to(dtype)
         return F.normalize(self.signatures * weights, dim=1, eps=_EPS) * weights
 
@@ -381,6 +378,11 @@ def _copy(values: np.ndarray | Tensor, dtype: torch.dtype) -> Tensor:
     if not isinstance(values, Tensor):
         values = torch.from_numpy(np.array(values))
     return values.detach().to(dtype, copy=True)
+
+
+def _as_exact(table: Tensor, make: Callable[[torch.dtype], Tensor], dtype: torch.dtype) -> Tensor:
+    """The table in a type, as exact as that can hold: made anew where it was kept in another."""
+    return table if table.dtype == dtype else make(dtype)
 
 
 def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -195,7 +195,7 @@ class ColumnBlocks:
 
 
 class BlockWindows:
-    """The source columns of some neighbouring blocks, one after the other, and the adjoint.
+    """Which source columns some neighbouring blocks read.
 
     Attributes:
         source: the source columns [first, last) that these blocks read.
@@ -209,10 +209,6 @@ class BlockWindows:
             columns = torch.tensor(starts, device=device)[:, None] - starts[0]
             self.columns = (columns + torch.arange(self.span, device=device)).flatten()
 
-    def between(self, x: Tensor, windows: Tensor) -> WindowCopy:
-        """For the source columns `x` (rows, columns, K), and `windows` (rows, blocks, s, K)."""
-        return WindowCopy(self, x, windows)
-
 
 class WindowCopy:
     """Copies source columns to the windows of blocks, and adds windows up to source columns.
@@ -221,6 +217,11 @@ class WindowCopy:
     """
 
     def __init__(self, form: BlockWindows, x: Tensor, windows: Tensor) -> None:
+        """
+        Args:
+            x: (rows, columns, K), the source columns of `form`.
+            windows: (rows, blocks, s, K), what each block reads.
+        """
         self.x, self.windows, step = x, windows, form.step
         self.columns = None
         if step is None:

@@ -30,7 +30,8 @@ def in_threads(
     # Switches belong to a thread. What is made in inference mode may be written to there only.
     mode = torch.inference_mode if torch.is_inference_mode_enabled() else torch.no_grad
     run = mode()(function)
-    threads = min(torch.get_num_threads(), len(items))
+    before = torch.get_num_threads()
+    threads = min(before, len(items))
     if device.type != "cpu" or threads < 2:
         yield from map(run, items)
         return
@@ -42,7 +43,7 @@ def in_threads(
         for index, item in left:
             results[index] = run(item)
 
-    before, pool = torch.get_num_threads(), _pool(os.getpid(), threads - 1)
+    pool = _pool(os.getpid(), threads - 1)
     others = [pool.submit(work) for _ in range(threads - 1)]
     try:
         work()

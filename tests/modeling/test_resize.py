@@ -10,6 +10,7 @@ from torch import Tensor
 from prolab_d2.modeling.resize import (
     BlockWindows,
     ColumnBlocks,
+    WindowCopy,
     resize_band,
     resize_matrix,
     resize_rows,
@@ -80,7 +81,7 @@ def test_column_blocks_cover_every_column_once(
     windows = BlockWindows(blocks, slice(0, len(blocks.starts)), x.device)
     assert windows.source == slice(blocks.starts[0], blocks.starts[-1] + blocks.span)
     cells = x.new_empty(len(x), windows.number, blocks.span, 1)  # (h, blocks, s, 1)
-    windows.between(x_padded[:, windows.source], cells).read()
+    WindowCopy(windows, x_padded[:, windows.source], cells).read()
     wide = (blocks.matrix @ cells).view(len(x), blocks.padded)
     expected = resize_matrix(source[1], target[1], x.dtype) @ x.T
     torch.testing.assert_close(wide[:, : target[1]], expected.T, rtol=0, atol=1e-12)
@@ -99,8 +100,8 @@ def test_adding_block_windows_is_the_adjoint_of_reading_them(source: int, target
         x = torch.randn(2, width, 3, generator=generator, dtype=torch.float64)
         y = torch.randn(2, windows.number, blocks.span, 3, generator=generator, dtype=x.dtype)
         read, added = torch.empty_like(y), torch.full_like(x, torch.nan)
-        windows.between(x, read).read()
-        windows.between(added, y).add()
+        WindowCopy(windows, x, read).read()
+        WindowCopy(windows, added, y).add()
         assert (read * y).sum().item() == pytest.approx((x * added).sum().item())
 
 
