@@ -6,12 +6,13 @@ Shapes: P pixels, K properties, N categories, m properties of the fullest signat
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["LOSS_KINDS", "Comparison"]
+__all__ = ["LOSS_KINDS", "Comparison", "Room"]
 
 LOSS_KINDS = ("cosine", "bce", "mse")
 _COSINE_EPS = 1e-8
@@ -27,11 +28,36 @@ _PICKED_SHARE = 8
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 
 
+@dataclass(frozen=True)
+class Room:
+    """Memory that a comparison of P pixels works in: to get it anew each time can take longer than
+    the work.
+
+    maps: (.., P, K); places: (m, P) int64; picked: three of (m, P), all empty if no members are
+    picked; starts: (P,) int64, where each pixel begins in a map.
+    """
+
+    maps: Tensor
+    places: Tensor
+    picked: tuple[Tensor, Tensor, Tensor]
+    starts: Tensor
+
+    def of(self, pixels: int) -> Room:
+        """Part of this memory, for fewer pixels."""
+        picks = self.places.numel() // len(self.starts) * pixels
+        return Room(
+            self.maps[:, :pixels],
+            self.places[:picks].view(-1, pixels),
+            tuple(x[:picks].view(-1, pixels) for x in self.picked),
+            self.starts[:pixels],
+        )
+
+
 class Comparison:
     """One of the losses, with tables of all targets.
 
     Attributes:
-        maps: how many (P, K) maps it works in.
+        maps: how many (P, K) maps it works in, see `Room`.
         beyond: the row of the tables that stands for no pixel at all.
         need_gradient: whether slopes are asked for.
     """
@@ -52,9 +78,10 @@ class Comparison:
             members: (N, m) int64, the columns of every target that may be other than zero.
         """
         self.temperature, self.need_gradient = temperature, need_gradient
-        picked = members.shape[1] * _PICKED_SHARE <= targets.shape[1]
+        picks = kind == "cosine" and members.shape[1] * _PICKED_SHARE <= targets.shape[1]
+        self.picked = members.shape[1] if picks else 0
         self.maps, self._compare = {
-            "cosine": (1, self._cosine_of_members) if picked else (2, self._cosine),
+            "cosine": (1, self._cosine_of_members) if picks else (2, self._cosine),
             "bce": (3, self._bce),
             "mse": (2, self._mse),
         }[kind]
@@ -70,37 +97,46 @@ class Comparison:
         self.weights[-2:] = targets.new_tensor([count_unlabelled, 0])
         self.ones = targets.new_ones(targets.shape[1])
 
+    def room(self, pixels: int) -> Room:
+        """Memory for so many pixels."""
+        like, properties = self.ones, len(self.ones)
+        starts = torch.arange(0, pixels * properties, properties, device=like.device)
+        return Room(
+            like.new_empty(self.maps, pixels, properties),
+            starts.new_empty(self.picked * pixels),
+            tuple(like.new_empty(self.picked * pixels) for _ in range(3)),
+            starts,
+        )
+
     def __call__(
-        self, logits: Tensor, rows: Tensor, maps: Tensor, lowest: float | None
+        self, rows: Tensor, room: Room, lowest: float | None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """
         Args:
-            logits: (P, K), over the temperature. Kept, unless they are the first of the maps.
             rows: (P,) int64, the row of the tables of every pixel.
-            maps: (`maps`, P, K) to work in.
+            room: for P pixels; the first map holds the logits, (P, K), over the temperature. The
+                first part of the answer lies there, too.
             lowest: no logit is below it; None where nobody knows.
         Returns:
             The sum of the losses, and two parts, (P, K) and (P,), whose product is its gradient
             with respect to the logits; the second also weighs the pixels. Both are None if nobody
             needs them.
         """
-        activations = maps[0]
+        activations = room.maps[0]
         if self.temperature is not None:
-            torch.sigmoid(logits, out=activations)
+            activations.sigmoid_()
             if self.clamps and (lowest is None or lowest < _SMALLEST_LOGIT):
                 activations.clamp_(min=_SMALLEST_ACTIVATION)
-        elif logits.data_ptr() != activations.data_ptr():
-            activations.copy_(logits)
-        return self._compare(activations, rows, maps)
+        return self._compare(activations, rows, room)
 
     def _cosine(
-        self, activations: Tensor, rows: Tensor, maps: Tensor
+        self, activations: Tensor, rows: Tensor, room: Room
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Minus the cosine, with the length at least 1e-8."""
         # No weights: the targets of pixels that do not count are zero.
         length = torch.linalg.vector_norm(activations, dim=1)
         inverse = length.clamp(min=_COSINE_EPS).reciprocal_()
-        other = maps[1, : len(rows)]
+        other = room.maps[1]
         torch.index_select(self.targets, 0, rows, out=other)
         cosine = other.mul_(activations).mv(self.ones).mul_(inverse)
         loss = -cosine.sum()
@@ -116,23 +152,23 @@ class Comparison:
         return loss, slope, inverse.neg_()
 
     def _cosine_of_members(
-        self, activations: Tensor, rows: Tensor, maps: Tensor
+        self, activations: Tensor, rows: Tensor, room: Room
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """The same where few properties belong to a category: those are picked, the zeros of a
         target cost nothing."""
-        starts = torch.arange(
-            0, activations.numel(), activations.shape[1], device=activations.device
-        )  # where the pixels begin
-        places = self.members.index_select(1, rows).add_(starts).flatten()  # (m P,)
-        targets = self.member_targets.index_select(1, rows)  # (m, P)
-        picked = activations.flatten().index_select(0, places).view_as(targets)
+        targets, picked, other = room.picked
+        # Several times as fast as `index_select` for these.
+        places = torch.gather(self.members, 1, rows.expand_as(targets), out=room.places)
+        places = places.add_(room.starts).flatten()
+        torch.index_select(self.member_targets, 1, rows, out=targets)
+        torch.index_select(activations.flatten(), 0, places, out=picked.flatten())
         length = torch.linalg.vector_norm(activations, dim=1)
         # To look costs less than to prepare for it, but not on a GPU, which would be waited for.
         short = length <= _COSINE_EPS if length.is_cuda or length.min() <= _COSINE_EPS else None
         if short is not None:
             length.clamp_(min=_COSINE_EPS)
         inverse = length.reciprocal_()
-        cosine = (picked * targets).sum(0).mul_(inverse)
+        cosine = torch.mul(picked, targets, out=other).sum(0).mul_(inverse)
         loss = -cosine.sum()
         if not self.need_gradient:
             return loss, None, None
@@ -152,16 +188,18 @@ class Comparison:
             pull = torch.where(short, 1e-3 * targets[0], pull)
         factor = inverse.mul_(pull)
         targets.div_(pull.clamp_(min=_SMALLEST_PULL))
-        of_picked = _sigmoid_backward(picked - targets, picked, grad_input=targets)
+        of_picked = _sigmoid_backward(
+            torch.sub(picked, targets, out=other), picked, grad_input=targets
+        )
         slope = _sigmoid_backward(activations, activations, grad_input=activations)
         slope.flatten().scatter_(0, places, of_picked.flatten())
         return loss, slope, factor
 
     def _mse(
-        self, activations: Tensor, rows: Tensor, maps: Tensor
+        self, activations: Tensor, rows: Tensor, room: Room
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Squared difference, summed over the properties."""
-        targets = torch.index_select(self.targets, 0, rows, out=maps[1, : len(rows)])
+        targets = torch.index_select(self.targets, 0, rows, out=room.maps[1])
         difference = torch.sub(activations, targets, out=targets)
         weights = self.weights.index_select(0, rows)
         loss = torch.linalg.vector_norm(difference, dim=1).square_().dot(weights)
@@ -172,13 +210,13 @@ class Comparison:
         return loss, difference, weights.mul_(2)
 
     def _bce(
-        self, activations: Tensor, rows: Tensor, maps: Tensor
+        self, activations: Tensor, rows: Tensor, room: Room
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Binary cross-entropy, logarithms clamped at -100, summed over the properties."""
-        targets = torch.index_select(self.targets, 0, rows, out=maps[1, : len(rows)])
+        targets = torch.index_select(self.targets, 0, rows, out=room.maps[1])
         # The chance of the target is the activation where it is 1, else one minus it: the first is
         # exact in this form, the second off by one rounding.
-        chance = torch.sub(1, targets, out=maps[2, : len(rows)]).sub_(activations).abs_()
+        chance = torch.sub(1, targets, out=room.maps[2]).sub_(activations).abs_()
         # A product with ones is the fastest sum over rows.
         weights = self.weights.index_select(0, rows)
         loss = -chance.log_().clamp_(min=-100).mv(self.ones).dot(weights)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from prolab_d2.modeling.comparisons import Comparison
+from prolab_d2.modeling.comparisons import Comparison, Room
 from prolab_d2.modeling.resize import (
     BlockWindows,
     ColumnBlocks,
@@ -23,7 +23,7 @@ from prolab_d2.modeling.resize import (
     source_range,
 )
 from prolab_d2.modeling.resized_length import SquaredLengths
-from prolab_d2.modeling.threads import slices
+from prolab_d2.modeling.threads import image_parts, slices
 
 __all__ = ["Part", "PartRun", "Plan", "Result"]
 
@@ -101,18 +101,12 @@ class Plan:
             self.columns.append(_Columns(blocks, windows, tile, source, source.start - first))
 
     def parts(self, batch: int) -> list[Part]:
-        """The batch in parts of whole tiles, at least two for every thread if possible."""
-        bands = math.ceil(self.height / self.tile_rows)
-        threads = torch.get_num_threads() if self.logits.device.type == "cpu" else 1
-        per_image = math.ceil(2 * threads / batch) if threads > 1 else 1
-        step = math.ceil(bands / per_image) * self.tile_rows
-        parts = []
-        for image in range(batch):
-            own = 0
-            for target in slices(self.height, step):
-                source = self.source(target)
-                parts.append(Part(image, target, source, own))
-                own = source.stop
+        """The batch in parts of whole tiles."""
+        parts: list[Part] = []
+        for image, target in image_parts(batch, self.height, self.logits.device, self.tile_rows):
+            source = self.source(target)
+            own = parts[-1].source.stop if target.start else 0
+            parts.append(Part(image, target, source, own))
         return parts
 
     def source(self, target: slice) -> slice:
@@ -166,10 +160,7 @@ class _Buffers:
         pixels = rows * blocks * plan.blocks.width
         self.low = like.new_empty(rows * columns * self.properties)
         self.windows = like.new_empty(rows * blocks * plan.blocks.span * self.properties)
-        self.maps = like.new_empty(plan.compare.maps, pixels, self.properties)
-        # Resized logits, where their products with the slope are asked for.
-        lengths = plan.need_gradient and plan.lengths is not None
-        self.logits = like.new_empty(pixels, self.properties) if lengths else None
+        self.room = plan.compare.room(pixels)
         self.views: dict[tuple[int, int], _Views] = {}
 
     def of(self, rows: int, columns: _Columns) -> _Views:
@@ -189,15 +180,14 @@ class _Buffers:
         shape = (rows, windows.number, blocks.span, properties)
         cells = self.windows[: math.prod(shape)].view(shape)
         pixels = rows * windows.number * blocks.width
-        maps = self.maps[:, :pixels]
+        room = self.room.of(pixels)
         return _Views(
             low,
             low.flatten(1)[:, first * properties : last * properties],
             [edge for edge in (low[:, :first], low[:, last:]) if edge.shape[1]],
             WindowCopy(windows, low, cells),
             cells.flatten(0, 1),
-            maps,
-            maps[0] if self.logits is None else self.logits[:pixels],
+            room,
             columns.across[: rows * windows.number],
         )
 
@@ -206,16 +196,15 @@ class _Buffers:
 class _Views:
     """low: (rows, columns, K), logits at target rows and source columns; inner: the same without
     the columns beyond the edge, (rows, w' K); edges: those columns; windows: between `low` and
-    `cells`; cells: (rows x blocks, s, K), what each block reads; maps: (.., P, K); logits: (P, K),
-    maybe one of the maps; across: as in `_Columns`."""
+    `cells`; cells: (rows x blocks, s, K), what each block reads; room: of the comparison; across:
+    as in `_Columns`."""
 
     low: Tensor
     inner: Tensor
     edges: list[Tensor]
     windows: WindowCopy
     cells: Tensor
-    maps: Tensor
-    logits: Tensor
+    room: Room
     across: Tensor
 
 
@@ -226,18 +215,20 @@ class PartRun:
         """
         Args:
             rows: (rows, W) int64, of the table of targets.
-            gradient: (h, w, K) of the image. Parts run side by side, so each adds to its own rows.
+            gradient: (h, w, K) of the image, not set yet. Parts run side by side, so each sets its
+                own rows: those from its own first one to that of the next part.
         """
         self.plan, self.part = plan, part
         blocks = plan.blocks
-        rows = F.pad(rows, (0, blocks.padded - plan.width), value=plan.compare.beyond)
+        if blocks.padded > plan.width:
+            rows = F.pad(rows, (0, blocks.padded - plan.width), value=plan.compare.beyond)
         self.rows = rows.view(len(rows), -1, blocks.width)  # (rows, blocks, c)
         self.logits = plan.logits[part.image]  # (h, w, K)
         self.total = self.logits.new_zeros(())
         self.answers: list[tuple[slice, Tensor]] = []
         # No mixture is below the least of what it mixes. A GPU would have to be waited for.
         self.lowest = None if rows.is_cuda else float(self.logits[part.source].min())
-        self.gradient, self.shared = gradient, None
+        self.gradient, self.shared, self.set_up_to = gradient, None, part.own
         meeting = [source.stop for _, source in self.bands() if source.start < part.own]
         if gradient is not None and meeting:
             size = meeting[-1] - part.source.start
@@ -253,6 +244,8 @@ class PartRun:
         buffers = _Buffers(self.plan)
         for target, source in self.bands():
             self._band(target, source, buffers)
+        last = self.part.target.stop == self.plan.height
+        self._set_rows(self.plan.logits.shape[1] if last else self.part.source.stop)
         return Result(self.part, self.total, self.shared, self.answers)
 
     def _band(self, target: slice, source: slice, buffers: _Buffers) -> None:
@@ -261,6 +254,7 @@ class PartRun:
         if self.gradient is not None and source.start < part.own:
             gradient = self.shared[_shifted(source, part.source.start)]
         elif self.gradient is not None:
+            self._set_rows(source.stop)
             gradient = self.gradient[source]
         if plan.lengths is not None:
             inverse, moves = plan.lengths.inverse(part.image, target, source)
@@ -284,6 +278,13 @@ class PartRun:
             answer = torch.cat(answers, 1)[:, : plan.width] * inverse.square() * moves
             self.answers.append((target, answer * (-0.5 * plan.share)))
 
+    def _set_rows(self, stop: int) -> None:
+        """Sets the gradient to zero up to a row: here it is in the cache right away, and the kernel
+        finds pages for all parts side by side."""
+        if self.gradient is not None and stop > self.set_up_to:
+            self.gradient[self.set_up_to : stop] = 0
+            self.set_up_to = stop
+
     def _tile(self, band: _Band, columns: _Columns, buffers: _Buffers) -> Tensor | None:
         """Adds the loss of some target rows and blocks, and their gradient.
 
@@ -304,18 +305,18 @@ class PartRun:
         if band.inverse is not None:
             part = slice(columns.blocks.start * width, columns.blocks.stop * width)
             across = across * band.inverse[:, part].reshape(-1, width, 1)
-        logits = views.logits
-        torch.bmm(across, views.cells, out=logits.view(len(across), width, -1))
-        loss, slope, factor = plan.compare(logits, rows, views.maps, band.lowest)
+        torch.bmm(across, views.cells, out=views.room.maps[0].view(len(across), width, -1))
+        loss, slope, factor = plan.compare(rows, views.room, band.lowest)
         self.total += loss
         if band.gradient is None:
             return None
 
+        slope, across = slope.view(len(across), width, -1), across * factor.view(-1, width, 1)
         answer = None
-        if buffers.logits is not None:
-            answer = logits.mul_(slope).mv(plan.compare.ones).mul_(factor).view(len(band.down), -1)
-        across = across * factor.view(-1, width, 1)
-        torch.bmm(across.mT, slope.view(len(across), width, -1), out=views.cells)
+        if plan.lengths is not None:
+            # Products of logits and slope, without the logits: they are mixtures of the cells.
+            answer = torch.bmm(slope, views.cells.mT).mul_(across).sum(2).view(len(band.down), -1)
+        torch.bmm(across.mT, slope, out=views.cells)
         views.windows.add()
         band.gradient[:, columns.source].flatten(1).addmm_(band.up, views.inner)
         return answer

@@ -8,7 +8,6 @@ Shapes: B batch, D width of the vectors, h x w size.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,9 +15,17 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from prolab_d2.modeling.threads import in_threads, slices
+from prolab_d2.modeling.threads import image_parts, in_threads, slices
 
-__all__ = ["neighbour_products", "products_of", "products_adjoint"]
+__all__ = [
+    "Stencil",
+    "gradient_weights",
+    "neighbour_products",
+    "replicate_edges",
+    "row_chunks",
+]
+
+_CHUNK_ENTRIES = {"cpu": 2**19, "default": 2**25}
 
 
 def neighbour_products(vectors: Tensor) -> Tensor:
@@ -37,38 +44,55 @@ class _NeighbourProducts(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, vectors: Tensor) -> Tensor:
         ctx.save_for_backward(vectors)
-        return products_of(vectors.permute(0, 2, 3, 1))
+        vectors = vectors.permute(0, 2, 3, 1)
+        products = vectors.new_empty(len(vectors), 4, *vectors.shape[1:3])
+
+        def run(part: tuple[int, slice]) -> None:
+            image, rows = part
+            stencil = Stencil(vectors[image])
+            for chunk in row_chunks(vectors, rows):
+                stencil.products(chunk, products[image])
+
+        for _ in in_threads(run, image_parts(*vectors.shape[:2], vectors.device), vectors.device):
+            pass
+        replicate_edges(products)
+        return products
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         vectors = ctx.saved_tensors[0].permute(0, 2, 3, 1)
         result = torch.empty_like(vectors)
-        products_adjoint(vectors, gradient, result)
+        weights = gradient_weights(gradient)
+
+        def run(part: tuple[int, slice]) -> None:
+            image, rows = part
+            stencil = Stencil(vectors[image])
+            for chunk in row_chunks(vectors, rows):
+                stencil.gradient(chunk, weights[:, image], result[image, chunk])
+
+        for _ in in_threads(run, image_parts(*vectors.shape[:2], vectors.device), vectors.device):
+            pass
         return result.permute(0, 3, 1, 2)
 
 
-def products_of(vectors: Tensor) -> Tensor:
-    """`neighbour_products` of vectors (B, h, w, D) in any memory where D is contiguous."""
-    products = vectors.new_empty(vectors.shape[0], 4, *vectors.shape[1:3])
+def row_chunks(x: Tensor, rows: slice) -> Iterator[slice]:
+    """Rows of (B, h, w, D) that stay in the cache of a CPU core, or enough to fill a GPU."""
+    entries = _CHUNK_ENTRIES.get(x.device.type, _CHUNK_ENTRIES["default"])
+    return slices(rows.stop, max(1, entries // x[0, 0].numel()), start=rows.start)
 
-    def run(part: tuple[int, slice]) -> None:
-        image, rows = part
-        for chunk in _chunks(vectors, rows):
-            _products_of_rows(vectors[image], chunk, products[image])
 
-    for _ in in_threads(run, _parts(vectors), vectors.device):
-        pass
+def replicate_edges(products: Tensor) -> None:
+    """Sets what `Stencil.products` leaves open in (B, 4, h, w), where no neighbour is."""
     own, right, down, diagonals = products.unbind(1)
     right[:, :, -1] = own[:, :, -1]
     down[:, -1] = own[:, -1]
     diagonals[:, :, -1] = 2 * down[:, :, -1]
     diagonals[:, -1] = 2 * right[:, -1]
-    return products
 
 
-def products_adjoint(vectors: Tensor, gradient: Tensor, out: Tensor) -> None:
-    """Writes to `out` (B, h, w, D) the gradient for vectors (B, h, w, D), from that of their
+def gradient_weights(gradient: Tensor) -> Tensor:
+    """What `Stencil.gradient` multiplies vectors with, (4, B, h, w), from the gradient of the
     products (B, 4, h, w)."""
     own, right, down, diagonals = gradient = gradient.clone().transpose(0, 1)
     # The adjoint of the replicated edge, in the opposite order; then all are inner products.
@@ -77,60 +101,56 @@ def products_adjoint(vectors: Tensor, gradient: Tensor, out: Tensor) -> None:
     own[:, -1] += down[:, -1]
     own[:, :, -1] += right[:, :, -1]
     own *= 2
-
-    def run(part: tuple[int, slice]) -> None:
-        image, rows = part
-        for chunk in _chunks(vectors, rows):
-            _gradient_of_rows(vectors[image], chunk, gradient[:, image, ..., None], out[image])
-
-    for _ in in_threads(run, _parts(vectors), vectors.device):
-        pass
+    return gradient
 
 
-def _products_of_rows(e: Tensor, rows: slice, products: Tensor) -> None:
-    """Writes some rows of (4, h, w) products of one image (h, w, D), but not at the far edges."""
-    own, right, down, diagonals = products[:, rows]
-    here, below = e[rows], e[rows.start + 1 : rows.stop + 1]
-    count = len(below)  # one less in the last rows
-    own.copy_(_dot(here, here))
-    right[:, :-1] = _dot(here[:, :-1], here[:, 1:])
-    down[:count] = _dot(here[:count], below)
-    diagonals[:count, :-1] = _dot(here[:count, :-1], below[:, 1:])
-    diagonals[:count, :-1] += _dot(here[:count, 1:], below[:, :-1])
+class Stencil:
+    """Products of the vectors of one image, and their adjoint, some rows at a time.
 
+    Keeps the memory that it works in: to get it anew takes several times as long as the work.
+    """
 
-def _gradient_of_rows(e: Tensor, rows: slice, gradient: Tensor, out: Tensor) -> None:
-    """Writes some rows of the gradient (h, w, D), from that of the products (4, h, w, 1)."""
-    own, right, down, diagonals = gradient
-    here, out = e[rows], out[rows]
-    torch.mul(here, own[rows], out=out)
-    out[:, :-1].addcmul_(here[:, 1:], right[rows, :-1])
-    out[:, 1:].addcmul_(here[:, :-1], right[rows, :-1])
-    below, above = (
-        slice(rows.start + 1, rows.stop + 1),
-        slice(max(rows.start - 1, 0), rows.stop - 1),
-    )
-    for part, other, weights in (
-        (out[: len(e[below])], e[below], slice(rows.start, rows.start + len(e[below]))),
-        (out[len(out) - len(e[above]) :], e[above], above),
-    ):
-        part.addcmul_(other, down[weights])
-        part[:, :-1].addcmul_(other[:, 1:], diagonals[weights, :-1])
-        part[:, 1:].addcmul_(other[:, :-1], diagonals[weights, :-1])
+    def __init__(self, vectors: Tensor) -> None:
+        """
+        Args:
+            vectors: (h, w, D), in any memory where D is contiguous.
+        """
+        self.vectors = vectors
+        self.room = vectors.new_empty(0)
 
+    def products(self, rows: slice, products: Tensor) -> None:
+        """Writes some rows of (4, h, w), but not where a neighbour would be beyond the edge."""
+        own, right, down, diagonals = products[:, rows]
+        here, below = self.vectors[rows], self.vectors[rows.start + 1 : rows.stop + 1]
+        count = len(below)  # one less in the last rows
+        dot = self._dot
+        own.copy_(dot(here, here))
+        right[:, :-1] = dot(here[:, :-1], here[:, 1:])
+        down[:count] = dot(here[:count], below)
+        diagonals[:count, :-1] = dot(here[:count, :-1], below[:, 1:])
+        diagonals[:count, :-1] += dot(here[:count, 1:], below[:, :-1])
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).sum(-1)
+    def gradient(self, rows: slice, weights: Tensor, out: Tensor) -> None:
+        """Writes the gradient of some rows to `out` (rows, w, D), from `gradient_weights` of the
+        image (4, h, w)."""
+        own, right, down, diagonals = weights[..., None]
+        vectors, here = self.vectors, self.vectors[rows]
+        torch.mul(here, own[rows], out=out)
+        out[:, :-1].addcmul_(here[:, 1:], right[rows, :-1])
+        out[:, 1:].addcmul_(here[:, :-1], right[rows, :-1])
+        below = slice(rows.start + 1, rows.stop + 1)
+        above = slice(max(rows.start - 1, 0), rows.stop - 1)
+        count = len(vectors[below])
+        for part, other, pairs in (
+            (out[:count], below, slice(rows.start, rows.start + count)),
+            (out[len(out) - len(vectors[above]) :], above, above),
+        ):
+            other = vectors[other]
+            part.addcmul_(other, down[pairs])
+            part[:, :-1].addcmul_(other[:, 1:], diagonals[pairs, :-1])
+            part[:, 1:].addcmul_(other[:, :-1], diagonals[pairs, :-1])
 
-
-def _parts(e: Tensor) -> list[tuple[int, slice]]:
-    """Images and rows of (B, h, w, D) for `in_threads`."""
-    threads = torch.get_num_threads() if e.device.type == "cpu" else 1
-    step = math.ceil(e.shape[1] / threads)
-    return [(image, rows) for image in range(len(e)) for rows in slices(e.shape[1], step)]
-
-
-def _chunks(e: Tensor, rows: slice) -> Iterator[slice]:
-    """Rows of (B, h, w, D) that stay in the cache of a CPU core, or enough to fill a GPU."""
-    entries = 2**18 if e.device.type == "cpu" else 2**25
-    return slices(rows.stop, max(1, entries // e[0, 0].numel()), start=rows.start)
+    def _dot(self, a: Tensor, b: Tensor) -> Tensor:
+        if self.room.numel() < a.numel():
+            self.room = a.new_empty(a.numel())
+        return torch.mul(a, b, out=self.room[: a.numel()].view(a.shape)).sum(-1)

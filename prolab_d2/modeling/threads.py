@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -10,7 +11,7 @@ from typing import TypeVar
 
 import torch
 
-__all__ = ["in_threads", "slices"]
+__all__ = ["image_parts", "in_threads", "slices"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -68,3 +69,18 @@ def slices(stop: int, step: int, start: int = 0) -> Iterator[slice]:
     """Cuts [start, stop) into slices of `step`; the last may be shorter."""
     for first in range(start, stop, step):
         yield slice(first, min(first + step, stop))
+
+
+def image_parts(
+    batch: int, height: int, device: torch.device, step: int = 1
+) -> list[tuple[int, slice]]:
+    """Rows of images for `in_threads`: whole images, or on a CPU at least two parts for every
+    thread if possible, of a multiple of `step` rows.
+
+    Returns:
+        (image, rows), in order.
+    """
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    per_image = math.ceil(2 * threads / batch) if threads > 1 else 1
+    rows = math.ceil(math.ceil(height / step) / per_image) * step
+    return [(image, part) for image in range(batch) for part in slices(height, rows)]

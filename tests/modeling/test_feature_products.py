@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor
 
-from prolab_d2.modeling.feature_products import logits_and_products
+from prolab_d2.modeling import neighbour_products as neighbour_products_module
+from prolab_d2.modeling.feature_products import feature_logits, logits_and_products
 from prolab_d2.modeling.neighbour_products import neighbour_products
+
+
+@pytest.fixture(params=["whole parts", "row by row"], autouse=True)
+def chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "row by row":
+        monkeypatch.setitem(neighbour_products_module._CHUNK_ENTRIES, "cpu", 1)
+
+
+@pytest.fixture(params=[1, 2], autouse=True)
+def threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
 
 
 def _inputs(channels: int, dim: int, rank: int | None = None) -> list[Tensor]:
@@ -59,7 +76,34 @@ def test_they_are_those_of_the_embedding(
     features = features.contiguous(memory_format=memory_format)
     inputs = [features, weight, bias if with_bias else None, bank]
     answers = _answers_and_gradients(logits_and_products, inputs)
-    _assert_equal(answers, _answers_and_gradients(_with_embedding, inputs), 1e-13)
+    expected = _answers_and_gradients(_with_embedding, inputs)
+    _assert_equal(answers, expected, 1e-13)
+    assert answers[2].is_contiguous(memory_format=memory_format)  # the gradient of the features
+
+    def logits_alone(*inputs: Tensor | None) -> list[Tensor]:
+        return [feature_logits(*inputs)]
+
+    answers = _answers_and_gradients(logits_alone, inputs)
+    expected = _answers_and_gradients(lambda *x: _with_embedding(*x)[:1], inputs)
+    _assert_equal(answers, expected, 1e-13)
+
+
+@pytest.mark.parametrize("lengths", [False, True])
+def test_features_that_need_no_gradient_get_none(lengths: bool) -> None:
+    features, weight, bias, bank = _inputs(9, 40)
+    expected = []
+    for needed in (True, False):
+        inputs = [features.clone().requires_grad_(needed), *(x.clone() for x in (weight, bias))]
+        for x in inputs[1:]:
+            x.requires_grad_()
+        if lengths:
+            total = sum(x.square().sum() for x in logits_and_products(*inputs, bank))
+        else:
+            total = feature_logits(*inputs, bank).square().sum()
+        total.backward()
+        assert (inputs[0].grad is not None) == needed
+        expected.append([x.grad for x in inputs[1:]])
+    _assert_equal(expected[1], expected[0], 0)
 
 
 def test_short_embeddings_of_long_features_are_as_exact_as_when_projected() -> None:

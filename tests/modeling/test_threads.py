@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from prolab_d2.modeling.threads import in_threads, slices
+from prolab_d2.modeling.threads import image_parts, in_threads, slices
 from tests.golden import REPOSITORY
 
 CPU = torch.device("cpu")
@@ -53,6 +53,16 @@ def test_slices_cover_a_range() -> None:
     assert list(slices(7, 3)) == [slice(0, 3), slice(3, 6), slice(6, 7)]
     assert list(slices(7, 3, start=2)) == [slice(2, 5), slice(5, 7)]
     assert list(slices(4, 9)) == [slice(0, 4)]
+
+
+def test_parts_of_images_cover_all_rows_in_whole_steps(threads: int) -> None:
+    parts = image_parts(2, 10, CPU, step=3)
+    assert parts[0][0] == 0 and parts[-1][0] == 1
+    for image in (0, 1):
+        rows = [rows for place, rows in parts if place == image]
+        assert [r for part in rows for r in range(part.start, part.stop)] == list(range(10))
+        assert all(part.start % 3 == 0 for part in rows)
+    assert len(parts) >= (2 if threads == 1 else threads + 1)
 
 
 def test_jobs_may_write_to_what_was_made_in_inference_mode(threads: int) -> None:

@@ -1,0 +1,33 @@
+"""Memory for large maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["new_map", "new_map_like"]
+
+_NUMPY_TYPES = {torch.float32: np.float32, torch.float64: np.float64}
+
+
+def new_map(like: Tensor, shape: Sequence[int]) -> Tensor:
+    """`like.new_empty(shape)`; on a CPU NumPy asks for the memory.
+
+    What is larger than 32 MB comes from the kernel and goes back to it, page by page: to find the
+    pages of a map can take longer than to compute it. Unlike PyTorch, NumPy asks for pages of 2 MB,
+    a few instead of thousands, where Linux gives them to those who ask.
+    """
+    if like.device.type != "cpu" or like.dtype not in _NUMPY_TYPES:
+        return like.new_empty(shape)
+    return torch.from_numpy(np.empty(tuple(shape), _NUMPY_TYPES[like.dtype]))
+
+
+def new_map_like(x: Tensor) -> Tensor:
+    """`new_map` for maps (B, C, h, w), channels last in memory unless those of `x` come first."""
+    if x.is_contiguous():
+        return new_map(x, x.shape)
+    batch, channels, height, width = x.shape
+    return new_map(x, (batch, height, width, channels)).permute(0, 3, 1, 2)
