@@ -23,10 +23,11 @@ from prolab_d2.errors import ProLabError
 from prolab_d2.modeling.feature_products import feature_logits, logits_and_products
 from prolab_d2.modeling.feature_scores import FeatureScorer
 from prolab_d2.modeling.losses import LOSS_KINDS, LossOptions, banded_loss, target_members
+from prolab_d2.modeling.memory import new_map
 from prolab_d2.modeling.neighbour_products import neighbour_products
 from prolab_d2.modeling.ranks import mean_over_ranks
 from prolab_d2.modeling.resized_length import squared_length_rows
-from prolab_d2.modeling.threads import in_threads
+from prolab_d2.modeling.threads import image_parts, in_threads, slices
 
 if TYPE_CHECKING:
     from prolab_d2.label_space import LabelSpace
@@ -214,8 +215,8 @@ class PropertySpace(nn.Module):
         with _full_precision(features):
             batch, _, height, width = features.shape
             dtype = torch.promote_types(features.dtype, torch.float32)
-            sigmoid = self.similarity == "cosine_sigmoid"
-            scores = features.new_empty((batch, height, width, self.num_categories), dtype=dtype)
+            sigmoid, categories = self.similarity == "cosine_sigmoid", self.num_categories
+            scores = new_map(features.new_empty(0, dtype=dtype), (batch, height, width, categories))
             scorer = FeatureScorer(
                 self.bank.to(dtype) / (self.temperature if sigmoid else 1.0),
                 self.signatures,
@@ -228,16 +229,17 @@ class PropertySpace(nn.Module):
             )
             row_entries = max(1, width * self.num_properties)
             entries = _CACHED_ENTRIES if features.device.type == "cpu" else 16 * _SCORE_ENTRIES
-            rows = max(1, entries // row_entries)
+            height_of_band = max(1, entries // row_entries)
             pixels = features.permute(0, 2, 3, 1)
-            parts = [(b, slice(y, y + rows)) for b in range(batch) for y in range(0, height, rows)]
 
             def run(part: tuple[int, slice]) -> None:
-                b, band = part
-                target = scores[b, band].view(-1, self.num_categories)
-                scorer(_widen(pixels[b, band]).flatten(0, 1), target)
+                image, rows = part
+                room = scorer.room(height_of_band * width)
+                for band in slices(rows.stop, height_of_band, start=rows.start):
+                    target = scores[image, band].view(-1, categories)
+                    scorer(_widen(pixels[image, band]).flatten(0, 1), target, room)
 
-            for _ in in_threads(run, parts, features.device):
+            for _ in in_threads(run, image_parts(batch, height, features.device), features.device):
                 pass
             return scores.permute(0, 3, 1, 2)
 
