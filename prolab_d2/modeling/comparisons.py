@@ -33,11 +33,11 @@ class Room:
     """Memory that a comparison of P pixels works in: to get it anew each time can take longer than
     the work.
 
-    maps: (.., P, K); places: (m, P) int64; picked: three of (m, P), all empty if no members are
+    maps: (P, K) each; places: (m, P) int64; picked: three of (m, P), all empty if no members are
     picked; starts: (P,) int64, where each pixel begins in a map.
     """
 
-    maps: Tensor
+    maps: tuple[Tensor, ...]
     places: Tensor
     picked: tuple[Tensor, Tensor, Tensor]
     starts: Tensor
@@ -46,7 +46,7 @@ class Room:
         """Part of this memory, for fewer pixels."""
         picks = self.places.numel() // len(self.starts) * pixels
         return Room(
-            self.maps[:, :pixels],
+            tuple(x[:pixels] for x in self.maps),
             self.places[:picks].view(-1, pixels),
             tuple(x[:picks].view(-1, pixels) for x in self.picked),
             self.starts[:pixels],
@@ -81,7 +81,7 @@ class Comparison:
         picks = kind == "cosine" and members.shape[1] * _PICKED_SHARE <= targets.shape[1]
         self.picked = members.shape[1] if picks else 0
         self.maps, self._compare = {
-            "cosine": (1, self._cosine_of_members) if picks else (2, self._cosine),
+            "cosine": (1, self._cosine_of_members) if picks else (3, self._cosine),
             "bce": (3, self._bce),
             "mse": (2, self._mse),
         }[kind]
@@ -102,7 +102,7 @@ class Comparison:
         like, properties = self.ones, len(self.ones)
         starts = torch.arange(0, pixels * properties, properties, device=like.device)
         return Room(
-            like.new_empty(self.maps, pixels, properties),
+            tuple(like.new_empty(pixels, properties) for _ in range(self.maps)),
             starts.new_empty(self.picked * pixels),
             tuple(like.new_empty(self.picked * pixels) for _ in range(3)),
             starts,
@@ -136,17 +136,16 @@ class Comparison:
         # No weights: the targets of pixels that do not count are zero.
         length = torch.linalg.vector_norm(activations, dim=1)
         inverse = length.clamp(min=_COSINE_EPS).reciprocal_()
-        other = room.maps[1]
-        torch.index_select(self.targets, 0, rows, out=other)
-        cosine = other.mul_(activations).mv(self.ones).mul_(inverse)
+        _, targets, other = room.maps
+        torch.index_select(self.targets, 0, rows, out=targets)
+        cosine = torch.mul(targets, activations, out=other).mv(self.ones).mul_(inverse)
         loss = -cosine.sum()
         if not self.need_gradient:
             return loss, None, None
         # Minus the gradient with respect to the activations is (target - pull x activation) over
         # the length, where a clamped length is a constant.
         pull = cosine.mul_(inverse).masked_fill_(length <= _COSINE_EPS, 0)
-        slope = torch.index_select(self.targets, 0, rows, out=other)
-        slope.addcmul_(activations, pull[:, None], value=-1)
+        slope = targets.addcmul_(activations, pull[:, None], value=-1)
         if self.temperature is not None:
             _sigmoid_backward(slope, activations, grad_input=slope)
         return loss, slope, inverse.neg_()

@@ -12,6 +12,7 @@ Shapes: B batch, C feature channels, D embedding, K properties, R basis vectors,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -28,35 +29,75 @@ from prolab_d2.modeling.neighbour_products import (
 )
 from prolab_d2.modeling.threads import image_parts, in_threads
 
-__all__ = ["feature_logits", "logits_and_products"]
+__all__ = ["logits_and_products", "project"]
 
 # Components of a pixel in steps of this number: rows that start at odd places are slow.
 _ALIGNMENT = 16
 
 
-def feature_logits(features: Tensor, weight: Tensor, bias: Tensor | None, bank: Tensor) -> Tensor:
-    """Products of the embeddings with the bank, differentiable in all but the bank.
+def project(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A 1x1 convolution, differentiable: matrix products, and no copy of the features.
+
+    Args:
+        features: (B, C, h, w) float32 or float64, the type of all others.
+        weight, bias: (K, C), (K,).
+    Returns:
+        (B, K, h, w), channels last in memory.
+    """
+    return _Projection.apply(features, weight, bias).permute(0, 3, 1, 2)
+
+
+def logits_and_products(
+    features: Tensor, weight: Tensor, bias: Tensor | None, bank: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What a loss with normalised embeddings needs, differentiable in all but the bank.
 
     Args:
         features: (B, C, h, w) float32 or float64, the type of all others.
         weight, bias: (D, C), (D,) of the projection.
         bank: (K, D).
     Returns:
-        (B, K, h, w), channels last in memory.
+        (B, K, h, w), the products of the embeddings with the bank, and (B, 4, h, w),
+        `neighbour_products` of the embeddings.
     """
     bias = weight.new_zeros(len(weight)) if bias is None else bias
-    logits, _ = _LogitsAndProducts.apply(features, weight, bias, bank, False)
-    return logits.permute(0, 3, 1, 2)
-
-
-def logits_and_products(
-    features: Tensor, weight: Tensor, bias: Tensor | None, bank: Tensor
-) -> tuple[Tensor, Tensor]:
-    """What a loss with normalised embeddings needs: `feature_logits`, and (B, 4, h, w),
-    `neighbour_products` of the embeddings, differentiable as those."""
-    bias = weight.new_zeros(len(weight)) if bias is None else bias
-    logits, products = _LogitsAndProducts.apply(features, weight, bias, bank, True)
+    logits, products = _LogitsAndProducts.apply(features, weight, bias, bank)
     return logits.permute(0, 3, 1, 2), products
+
+
+class _Projection(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(features, weight)
+        pixels = features.permute(0, 2, 3, 1)
+        result = new_map(pixels, (*pixels.shape[:3], len(weight)))
+        for x, out in _matrices(pixels, result):
+            torch.addmm(bias, x, weight.T, out=out)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        features, weight = ctx.saved_tensors
+        of_features = new_map_like(features) if ctx.needs_input_grad[0] else None
+        of_weight, of_bias = torch.zeros_like(weight), weight.new_zeros(len(weight))
+        with torch.autocast(features.device.type, enabled=False):
+            if of_features is not None:
+                for x, out in _matrices(gradient, of_features.permute(0, 2, 3, 1)):
+                    torch.mm(x, weight, out=out)
+            for x, pixels in _matrices(gradient, features.permute(0, 2, 3, 1)):
+                of_weight.addmm_(x.T, pixels)
+                of_bias += x.sum(0)
+        return of_features, of_weight, of_bias
+
+
+def _matrices(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Maps (B, h, w, .) as matrices (pixels, .) that share their memory: one for all images, or
+    one for each where the channels of one of the maps come first in memory."""
+    if all(x.is_contiguous() for x in maps):
+        yield tuple(x.flatten(0, 2) for x in maps)
+    else:
+        yield from zip(*([image.flatten(0, 1) for image in x] for x in maps), strict=True)
 
 
 class _LogitsAndProducts(torch.autograd.Function):
@@ -65,81 +106,67 @@ class _LogitsAndProducts(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, bank: Tensor, lengths: bool
-    ) -> tuple[Tensor, Tensor | None]:
+        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, bank: Tensor
+    ) -> tuple[Tensor, Tensor]:
         pixels = features.permute(0, 2, 3, 1)
         size = pixels.shape[:3]
         table, shift = bank @ weight, bank @ bias  # (K, C), (K,)
+        basis, own, own_shift = _in_own_basis(weight, bias)
+        half = _zero_columns(basis, own)
         logits = new_map(pixels, (*size, len(bank)))
-        basis = vectors = products = own = None
-        if lengths:
-            basis, own, own_shift = _in_own_basis(weight, bias)
-            half = _zero_columns(basis, own)
-            vectors = new_map(pixels, (*size, len(own)))
-            products = pixels.new_empty(size[0], 4, *size[1:])
+        vectors = new_map(pixels, (*size, len(own)))
+        products = pixels.new_empty(size[0], 4, *size[1:])
 
         def run(part: tuple[int, slice]) -> None:
             image, rows = part
-            stencil = Stencil(vectors[image]) if lengths else None
-            first = rows.start
+            stencil, first = Stencil(vectors[image]), rows.start
             for chunk in row_chunks(pixels, rows):
                 f = pixels[image, chunk].flatten(0, 1)
+                v = vectors[image, chunk].flatten(0, 1)
                 torch.addmm(shift, f, table.T, out=logits[image, chunk].flatten(0, 1))
-                if lengths:
-                    v = vectors[image, chunk].flatten(0, 1)
-                    torch.addmm(own_shift[:half], f, own[:half].T, out=v[:, :half])
-                    others = f[:, half:], own[half:, half:].T
-                    torch.addmm(own_shift[half:], *others, out=v[:, half:])
-                    # The row below the last one is not there yet.
-                    stencil.products(slice(first, chunk.stop - 1), products[image])
-                    first = chunk.stop - 1
+                torch.addmm(own_shift[:half], f, own[:half].T, out=v[:, :half])
+                torch.addmm(own_shift[half:], f[:, half:], own[half:, half:].T, out=v[:, half:])
+                # The row below the last one is not there yet.
+                stencil.products(slice(first, chunk.stop - 1), products[image])
+                first = chunk.stop - 1
 
         parts = image_parts(*size[:2], pixels.device)
         for _ in in_threads(run, parts, pixels.device):
             pass
-        if lengths:
-            for image, rows in parts:
-                last = slice(rows.stop - 1, rows.stop)
-                Stencil(vectors[image]).products(last, products[image])
-            replicate_edges(products)
+        for image, rows in parts:
+            last = slice(rows.stop - 1, rows.stop)
+            Stencil(vectors[image]).products(last, products[image])
+        replicate_edges(products)
         ctx.save_for_backward(features, bank, table, own, basis, vectors)
         return logits, products
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any, of_logits: Tensor, of_products: Tensor | None
-    ) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, of_logits: Tensor, of_products: Tensor) -> tuple[Tensor | None, ...]:
         features, bank, table, own, basis, vectors = ctx.saved_tensors
-        pixels, lengths = features.permute(0, 2, 3, 1), vectors is not None
+        half, pixels = _zero_columns(basis, own), features.permute(0, 2, 3, 1)
+        weights = gradient_weights(of_products)
         of_features = new_map_like(features) if ctx.needs_input_grad[0] else None
-        if lengths:
-            weights, half = gradient_weights(of_products), _zero_columns(basis, own)
 
         def run(part: tuple[int, slice]) -> list[Tensor]:
             """Sums over the pixels of a part: the gradients of table, shift, own, own shift."""
             image, rows = part
-            sums = [x.new_zeros(s) for x in (table, own)[: 1 + lengths] for s in (x.shape, len(x))]
-            stencil = Stencil(vectors[image]) if lengths else None
-            room = None
+            sums = [x.new_zeros(shape) for x in (table, own) for shape in (x.shape, len(x))]
+            stencil, room = Stencil(vectors[image]), None
             for chunk in row_chunks(pixels, rows):
+                if room is None:
+                    room = torch.empty_like(vectors[image, chunk])
+                of_vectors = room[: chunk.stop - chunk.start]
+                stencil.gradient(chunk, weights[:, image], of_vectors)
                 f = pixels[image, chunk].flatten(0, 1)
-                gradients = [of_logits[image, chunk].flatten(0, 1)]
-                if lengths:
-                    if room is None:
-                        room = torch.empty_like(vectors[image, chunk])
-                    of_vectors = room[: chunk.stop - chunk.start]
-                    stencil.gradient(chunk, weights[:, image], of_vectors)
-                    gradients.append(of_vectors.flatten(0, 1))
+                g, v = of_logits[image, chunk].flatten(0, 1), of_vectors.flatten(0, 1)
                 if of_features is not None:
                     of_f = of_features.permute(0, 2, 3, 1)[image, chunk].flatten(0, 1)
-                    torch.mm(gradients[0], table, out=of_f)
-                    if lengths:
-                        v = gradients[1]
-                        of_f[:, :half].addmm_(v[:, :half], own[:half, :half])
-                        of_f[:, half:].addmm_(v, own[:, half:])
+                    torch.mm(g, table, out=of_f)
+                    of_f[:, :half].addmm_(v[:, :half], own[:half, :half])
+                    of_f[:, half:].addmm_(v, own[:, half:])
                 ones = f.new_ones(len(f))
-                for x, total, shift in zip(gradients, sums[::2], sums[1::2], strict=True):
+                for x, total, shift in zip((g, v), sums[::2], sums[1::2], strict=True):
                     total.addmm_(x.T, f)
                     shift.addmv_(x.T, ones)
             return sums
@@ -147,13 +174,14 @@ class _LogitsAndProducts(torch.autograd.Function):
         with torch.autocast(features.device.type, enabled=False):
             parts = image_parts(*pixels.shape[:2], pixels.device)
             results = zip(*in_threads(run, parts, pixels.device), strict=True)
-            of_table, of_shift, *of_own = (torch.stack(x).sum(0) for x in results)
-            of_weight, of_bias = bank.T @ of_table, bank.T @ of_shift
-            if lengths:
-                if basis is not None:
-                    of_own = [basis @ x for x in of_own]
-                of_weight, of_bias = of_weight + of_own[0], of_bias + of_own[1]
-            return of_features, of_weight, of_bias, None, None
+            of_table, of_shift, of_own, of_own_shift = (torch.stack(x).sum(0) for x in results)
+
+            def to_embedding(logits: Tensor, vectors: Tensor) -> Tensor:
+                return bank.T @ logits + (vectors if basis is None else basis @ vectors)
+
+            of_weight = to_embedding(of_table, of_own)
+            of_bias = to_embedding(of_shift, of_own_shift)
+            return of_features, of_weight, of_bias, None
 
 
 def _zero_columns(basis: Tensor | None, own: Tensor) -> int:

@@ -85,12 +85,13 @@ class Plan:
         self.vertical = resize_matrix(logits.shape[2], self.height, dtype, device)  # (H, h)
         self.blocks = ColumnBlocks(logits.shape[3], self.width, dtype, device)
         count = len(self.blocks.starts)
-        entries = tile_entries or _tile_entries(device) // compare.maps
+        entries = tile_entries or _tile_entries(device)
         block_rows = max(1, entries // (self.blocks.width * properties))
         # Neighbouring rows share their source rows.
         self.tile_rows = min(self.height, max(_TILE_ROWS, block_rows // count), block_rows)
         tile_blocks = min(count, max(1, block_rows // self.tile_rows))
-        across = self.blocks.matrix * self.scale
+        # Columns last, since factors of pixels are multiplied with these.
+        across = self.blocks.matrix.mT * self.scale
         self.columns = []
         for blocks in slices(count, tile_blocks):
             windows = BlockWindows(self.blocks, blocks, device)
@@ -119,7 +120,7 @@ class Plan:
 class _Columns:
     """Neighbouring blocks of columns.
 
-    across: (rows x blocks, c, s), the matrices of all blocks of a tile; source: the columns of the
+    across: (rows x blocks, s, c), the matrices of all blocks of a tile; source: the columns of the
     logits that they read; left: how many columns beyond the edge come before these.
     """
 
@@ -161,6 +162,7 @@ class _Buffers:
         self.low = like.new_empty(rows * columns * self.properties)
         self.windows = like.new_empty(rows * blocks * plan.blocks.span * self.properties)
         self.room = plan.compare.room(pixels)
+        self.across = like.new_empty(2, rows * blocks, plan.blocks.span, plan.blocks.width)
         self.views: dict[tuple[int, int], _Views] = {}
 
     def of(self, rows: int, columns: _Columns) -> _Views:
@@ -189,6 +191,7 @@ class _Buffers:
             cells.flatten(0, 1),
             room,
             columns.across[: rows * windows.number],
+            *self.across[:, : rows * windows.number],
         )
 
 
@@ -197,7 +200,7 @@ class _Views:
     """low: (rows, columns, K), logits at target rows and source columns; inner: the same without
     the columns beyond the edge, (rows, w' K); edges: those columns; windows: between `low` and
     `cells`; cells: (rows x blocks, s, K), what each block reads; room: of the comparison; across:
-    as in `_Columns`."""
+    as in `_Columns`; forward, backward: of the same shape, for products with factors of pixels."""
 
     low: Tensor
     inner: Tensor
@@ -206,6 +209,8 @@ class _Views:
     cells: Tensor
     room: Room
     across: Tensor
+    forward: Tensor
+    backward: Tensor
 
 
 class PartRun:
@@ -304,19 +309,21 @@ class PartRun:
         across = views.across
         if band.inverse is not None:
             part = slice(columns.blocks.start * width, columns.blocks.stop * width)
-            across = across * band.inverse[:, part].reshape(-1, width, 1)
-        torch.bmm(across, views.cells, out=views.room.maps[0].view(len(across), width, -1))
+            inverse = band.inverse[:, part].reshape(-1, 1, width)
+            across = torch.mul(across, inverse, out=views.forward)
+        torch.bmm(across.mT, views.cells, out=views.room.maps[0].view(len(across), width, -1))
         loss, slope, factor = plan.compare(rows, views.room, band.lowest)
         self.total += loss
         if band.gradient is None:
             return None
 
-        slope, across = slope.view(len(across), width, -1), across * factor.view(-1, width, 1)
+        slope = slope.view(len(across), width, -1)
+        across = torch.mul(across, factor.view(-1, 1, width), out=views.backward)
         answer = None
         if plan.lengths is not None:
             # Products of logits and slope, without the logits: they are mixtures of the cells.
-            answer = torch.bmm(slope, views.cells.mT).mul_(across).sum(2).view(len(band.down), -1)
-        torch.bmm(across.mT, slope, out=views.cells)
+            answer = torch.bmm(views.cells, slope.mT).mul_(across).sum(1).view(len(band.down), -1)
+        torch.bmm(across, slope, out=views.cells)
         views.windows.add()
         band.gradient[:, columns.source].flatten(1).addmm_(band.up, views.inner)
         return answer
@@ -327,7 +334,7 @@ def _shifted(part: slice, start: int) -> slice:
 
 
 def _tile_entries(device: torch.device) -> int:
-    """P x K of all maps of a tile: what stays in the caches of a CPU, or enough to fill a GPU.
+    """P x K of a tile: what stays in the caches of a CPU, or enough to fill a GPU.
 
     Smaller ones would fit the innermost cache, but threads then wait for each other's calls.
     """

@@ -29,7 +29,7 @@ __all__ = [
 
 # Target columns of a block. Adding up overlapping blocks is slow where they are not alike: then
 # they are larger.
-_REGULAR_COLUMNS = 8
+_REGULAR_COLUMNS = 16
 _IRREGULAR_COLUMNS = 32
 
 

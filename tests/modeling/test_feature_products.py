@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from prolab_d2.modeling import neighbour_products as neighbour_products_module
-from prolab_d2.modeling.feature_products import feature_logits, logits_and_products
+from prolab_d2.modeling.feature_products import logits_and_products, project
 from prolab_d2.modeling.neighbour_products import neighbour_products
 
 
@@ -80,12 +80,23 @@ def test_they_are_those_of_the_embedding(
     _assert_equal(answers, expected, 1e-13)
     assert answers[2].is_contiguous(memory_format=memory_format)  # the gradient of the features
 
-    def logits_alone(*inputs: Tensor | None) -> list[Tensor]:
-        return [feature_logits(*inputs)]
 
-    answers = _answers_and_gradients(logits_alone, inputs)
-    expected = _answers_and_gradients(lambda *x: _with_embedding(*x)[:1], inputs)
-    _assert_equal(answers, expected, 1e-13)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_a_projection_is_a_convolution(memory_format: torch.memory_format) -> None:
+    features, weight, bias, _ = _inputs(9, 40)
+    features = features.contiguous(memory_format=memory_format)
+
+    def convolution(features: Tensor, weight: Tensor, bias: Tensor, _: None) -> list[Tensor]:
+        return [torch.nn.functional.conv2d(features, weight[:, :, None, None], bias)]
+
+    def projection(features: Tensor, weight: Tensor, bias: Tensor, _: None) -> list[Tensor]:
+        return [project(features, weight, bias)]
+
+    inputs = [features, weight, bias, torch.zeros(())]
+    answers = _answers_and_gradients(projection, inputs)
+    _assert_equal(answers, _answers_and_gradients(convolution, inputs), 1e-13)
+    assert answers[0].is_contiguous(memory_format=torch.channels_last)
+    assert answers[1].is_contiguous(memory_format=memory_format)
 
 
 @pytest.mark.parametrize("lengths", [False, True])
@@ -99,7 +110,7 @@ def test_features_that_need_no_gradient_get_none(lengths: bool) -> None:
         if lengths:
             total = sum(x.square().sum() for x in logits_and_products(*inputs, bank))
         else:
-            total = feature_logits(*inputs, bank).square().sum()
+            total = project(*inputs).square().sum()
         total.backward()
         assert (inputs[0].grad is not None) == needed
         expected.append([x.grad for x in inputs[1:]])
