@@ -26,8 +26,9 @@ from prolab_d2.modeling.neighbour_products import (
     gradient_weights,
     replicate_edges,
     row_chunks,
+    stencil_gradient,
 )
-from prolab_d2.modeling.threads import image_parts, in_threads
+from prolab_d2.modeling.threads import Shared, image_parts, in_threads
 
 __all__ = ["logits_and_products", "project"]
 
@@ -116,26 +117,29 @@ class _LogitsAndProducts(torch.autograd.Function):
         logits = new_map(pixels, (*size, len(bank)))
         vectors = new_map(pixels, (*size, len(own)))
         products = pixels.new_empty(size[0], 4, *size[1:])
+        stencils = Shared(Stencil)
 
         def run(part: tuple[int, slice]) -> None:
             image, rows = part
-            stencil, first = Stencil(vectors[image]), rows.start
-            for chunk in row_chunks(pixels, rows):
-                f = pixels[image, chunk].flatten(0, 1)
-                v = vectors[image, chunk].flatten(0, 1)
-                torch.addmm(shift, f, table.T, out=logits[image, chunk].flatten(0, 1))
-                torch.addmm(own_shift[:half], f, own[:half].T, out=v[:, :half])
-                torch.addmm(own_shift[half:], f[:, half:], own[half:, half:].T, out=v[:, half:])
-                # The row below the last one is not there yet.
-                stencil.products(slice(first, chunk.stop - 1), products[image])
-                first = chunk.stop - 1
+            first, lower = rows.start, own[half:, half:]
+            with stencils.one() as stencil:
+                for chunk in row_chunks(pixels, rows):
+                    f = pixels[image, chunk].flatten(0, 1)
+                    v = vectors[image, chunk].flatten(0, 1)
+                    torch.addmm(shift, f, table.T, out=logits[image, chunk].flatten(0, 1))
+                    torch.addmm(own_shift[:half], f, own[:half].T, out=v[:, :half])
+                    torch.addmm(own_shift[half:], f[:, half:], lower.T, out=v[:, half:])
+                    # The row below the last one is not there yet.
+                    ready = slice(first, chunk.stop - 1)
+                    stencil.products(vectors[image], ready, products[image])
+                    first = ready.stop
 
         parts = image_parts(*size[:2], pixels.device)
         for _ in in_threads(run, parts, pixels.device):
             pass
         for image, rows in parts:
             last = slice(rows.stop - 1, rows.stop)
-            Stencil(vectors[image]).products(last, products[image])
+            stencils.all[0].products(vectors[image], last, products[image])
         replicate_edges(products)
         ctx.save_for_backward(features, bank, table, own, basis, vectors)
         return logits, products
@@ -148,33 +152,39 @@ class _LogitsAndProducts(torch.autograd.Function):
         weights = gradient_weights(of_products)
         of_features = new_map_like(features) if ctx.needs_input_grad[0] else None
 
-        def run(part: tuple[int, slice]) -> list[Tensor]:
-            """Sums over the pixels of a part: the gradients of table, shift, own, own shift."""
-            image, rows = part
-            sums = [x.new_zeros(shape) for x in (table, own) for shape in (x.shape, len(x))]
-            stencil, room = Stencil(vectors[image]), None
-            for chunk in row_chunks(pixels, rows):
-                if room is None:
-                    room = torch.empty_like(vectors[image, chunk])
-                of_vectors = room[: chunk.stop - chunk.start]
-                stencil.gradient(chunk, weights[:, image], of_vectors)
-                f = pixels[image, chunk].flatten(0, 1)
-                g, v = of_logits[image, chunk].flatten(0, 1), of_vectors.flatten(0, 1)
-                if of_features is not None:
-                    of_f = of_features.permute(0, 2, 3, 1)[image, chunk].flatten(0, 1)
-                    torch.mm(g, table, out=of_f)
-                    of_f[:, :half].addmm_(v[:, :half], own[:half, :half])
-                    of_f[:, half:].addmm_(v, own[:, half:])
-                ones = f.new_ones(len(f))
-                for x, total, shift in zip((g, v), sums[::2], sums[1::2], strict=True):
-                    total.addmm_(x.T, f)
-                    shift.addmv_(x.T, ones)
-            return sums
+        most = next(row_chunks(pixels, slice(0, pixels.shape[1]))).stop  # rows of a chunk
 
+        def start() -> tuple[list[Tensor], Tensor]:
+            """Gradients of table, own basis and their shifts, sums over pixels; the gradient of
+            the vectors of a chunk."""
+            zeros = [x.new_zeros(shape) for x in (table, own) for shape in (x.shape, x.shape[:1])]
+            return zeros, vectors.new_empty(most, *vectors.shape[2:])
+
+        def run(part: tuple[int, slice]) -> None:
+            image, rows = part
+            with shared.one() as (sums, room):
+                for chunk in row_chunks(pixels, rows):
+                    of_vectors = room[: chunk.stop - chunk.start]
+                    stencil_gradient(vectors[image], chunk, weights[:, image], of_vectors)
+                    f = pixels[image, chunk].flatten(0, 1)
+                    g, v = of_logits[image, chunk].flatten(0, 1), of_vectors.flatten(0, 1)
+                    if of_features is not None:
+                        of_f = of_features.permute(0, 2, 3, 1)[image, chunk].flatten(0, 1)
+                        torch.mm(g, table, out=of_f)
+                        of_f[:, :half].addmm_(v[:, :half], own[:half, :half])
+                        of_f[:, half:].addmm_(v, own[:, half:])
+                    ones = f.new_ones(len(f))
+                    for x, total, shift in zip((g, v), sums[::2], sums[1::2], strict=True):
+                        total.addmm_(x.T, f)
+                        shift.addmv_(x.T, ones)
+
+        shared = Shared(start)
         with torch.autocast(features.device.type, enabled=False):
-            parts = image_parts(*pixels.shape[:2], pixels.device)
-            results = zip(*in_threads(run, parts, pixels.device), strict=True)
-            of_table, of_shift, of_own, of_own_shift = (torch.stack(x).sum(0) for x in results)
+            for _ in in_threads(run, image_parts(*pixels.shape[:2], pixels.device), pixels.device):
+                pass
+            of_table, of_shift, of_own, of_own_shift = (
+                sum(x) for x in zip(*(sums for sums, _ in shared.all), strict=True)
+            )
 
             def to_embedding(logits: Tensor, vectors: Tensor) -> Tensor:
                 return bank.T @ logits + (vectors if basis is None else basis @ vectors)

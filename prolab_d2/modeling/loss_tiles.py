@@ -25,7 +25,7 @@ from prolab_d2.modeling.resize import (
 from prolab_d2.modeling.resized_length import SquaredLengths
 from prolab_d2.modeling.threads import image_parts, slices
 
-__all__ = ["Part", "PartRun", "Plan", "Result"]
+__all__ = ["Buffers", "Part", "PartRun", "Plan", "Result"]
 
 _TILE_ROWS = 8
 
@@ -150,8 +150,8 @@ class _Band:
     lowest: float | None
 
 
-class _Buffers:
-    """Memory that all tiles of a part share, so that it stays in the cache."""
+class Buffers:
+    """Memory that all tiles of a thread share, so that it stays in the cache."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -245,15 +245,14 @@ class PartRun:
         for rows in slices(target.stop, self.plan.tile_rows, start=target.start):
             yield rows, self.plan.source(rows)
 
-    def run(self) -> Result:
-        buffers = _Buffers(self.plan)
+    def run(self, buffers: Buffers) -> Result:
         for target, source in self.bands():
             self._band(target, source, buffers)
         last = self.part.target.stop == self.plan.height
         self._set_rows(self.plan.logits.shape[1] if last else self.part.source.stop)
         return Result(self.part, self.total, self.shared, self.answers)
 
-    def _band(self, target: slice, source: slice, buffers: _Buffers) -> None:
+    def _band(self, target: slice, source: slice, buffers: Buffers) -> None:
         plan, part = self.plan, self.part
         inverse = moves = padded = gradient = lowest = None
         if self.gradient is not None and source.start < part.own:
@@ -290,7 +289,7 @@ class PartRun:
             self.gradient[self.set_up_to : stop] = 0
             self.set_up_to = stop
 
-    def _tile(self, band: _Band, columns: _Columns, buffers: _Buffers) -> Tensor | None:
+    def _tile(self, band: _Band, columns: _Columns, buffers: Buffers) -> Tensor | None:
         """Adds the loss of some target rows and blocks, and their gradient.
 
         Returns:

@@ -23,10 +23,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from prolab_d2.modeling.comparisons import LOSS_KINDS, Comparison
-from prolab_d2.modeling.loss_tiles import Part, PartRun, Plan, Result
+from prolab_d2.modeling.loss_tiles import Buffers, Part, PartRun, Plan, Result
 from prolab_d2.modeling.memory import new_map
 from prolab_d2.modeling.resized_length import SquaredLengths
-from prolab_d2.modeling.threads import in_threads
+from prolab_d2.modeling.threads import Shared, in_threads
 
 __all__ = ["LOSS_KINDS", "LossOptions", "banded_loss", "target_members"]
 
@@ -122,9 +122,12 @@ class _BandedLoss(torch.autograd.Function):
                 if lengths is not None:
                     lengths_gradient = torch.zeros_like(squared_lengths)
 
+            buffers = Shared(lambda: Buffers(plan))
+
             def run(part: Part) -> Result:
                 own = gradient[part.image] if need_gradient else None
-                return PartRun(plan, part, rows[part.image, part.target], own).run()
+                with buffers.one() as memory:
+                    return PartRun(plan, part, rows[part.image, part.target], own).run(memory)
 
             for done in in_threads(run, plan.parts(batch), logits.device):
                 total += done.total

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from prolab_d2.modeling.threads import image_parts, in_threads, slices
+from prolab_d2.modeling.threads import Shared, image_parts, in_threads, slices
 
 __all__ = [
     "Stencil",
@@ -23,6 +23,7 @@ __all__ = [
     "neighbour_products",
     "replicate_edges",
     "row_chunks",
+    "stencil_gradient",
 ]
 
 _CHUNK_ENTRIES = {"cpu": 2**19, "default": 2**25}
@@ -46,12 +47,13 @@ class _NeighbourProducts(torch.autograd.Function):
         ctx.save_for_backward(vectors)
         vectors = vectors.permute(0, 2, 3, 1)
         products = vectors.new_empty(len(vectors), 4, *vectors.shape[1:3])
+        stencils = Shared(Stencil)
 
         def run(part: tuple[int, slice]) -> None:
             image, rows = part
-            stencil = Stencil(vectors[image])
-            for chunk in row_chunks(vectors, rows):
-                stencil.products(chunk, products[image])
+            with stencils.one() as stencil:
+                for chunk in row_chunks(vectors, rows):
+                    stencil.products(vectors[image], chunk, products[image])
 
         for _ in in_threads(run, image_parts(*vectors.shape[:2], vectors.device), vectors.device):
             pass
@@ -67,9 +69,8 @@ class _NeighbourProducts(torch.autograd.Function):
 
         def run(part: tuple[int, slice]) -> None:
             image, rows = part
-            stencil = Stencil(vectors[image])
             for chunk in row_chunks(vectors, rows):
-                stencil.gradient(chunk, weights[:, image], result[image, chunk])
+                stencil_gradient(vectors[image], chunk, weights[:, image], result[image, chunk])
 
         for _ in in_threads(run, image_parts(*vectors.shape[:2], vectors.device), vectors.device):
             pass
@@ -92,7 +93,7 @@ def replicate_edges(products: Tensor) -> None:
 
 
 def gradient_weights(gradient: Tensor) -> Tensor:
-    """What `Stencil.gradient` multiplies vectors with, (4, B, h, w), from the gradient of the
+    """What `stencil_gradient` multiplies vectors with, (4, B, h, w), from the gradient of the
     products (B, 4, h, w)."""
     own, right, down, diagonals = gradient = gradient.clone().transpose(0, 1)
     # The adjoint of the replicated edge, in the opposite order; then all are inner products.
@@ -105,23 +106,19 @@ def gradient_weights(gradient: Tensor) -> Tensor:
 
 
 class Stencil:
-    """Products of the vectors of one image, and their adjoint, some rows at a time.
+    """Products of the vectors of an image, some rows at a time.
 
     Keeps the memory that it works in: to get it anew takes several times as long as the work.
     """
 
-    def __init__(self, vectors: Tensor) -> None:
-        """
-        Args:
-            vectors: (h, w, D), in any memory where D is contiguous.
-        """
-        self.vectors = vectors
-        self.room = vectors.new_empty(0)
+    def __init__(self) -> None:
+        self._room: Tensor | None = None
 
-    def products(self, rows: slice, products: Tensor) -> None:
-        """Writes some rows of (4, h, w), but not where a neighbour would be beyond the edge."""
+    def products(self, vectors: Tensor, rows: slice, products: Tensor) -> None:
+        """Writes some rows of `products` (4, h, w) of vectors (h, w, D), in any memory where D is
+        contiguous, but not where a neighbour would be beyond the edge."""
         own, right, down, diagonals = products[:, rows]
-        here, below = self.vectors[rows], self.vectors[rows.start + 1 : rows.stop + 1]
+        here, below = vectors[rows], vectors[rows.start + 1 : rows.stop + 1]
         count = len(below)  # one less in the last rows
         dot = self._dot
         own.copy_(dot(here, here))
@@ -130,27 +127,28 @@ class Stencil:
         diagonals[:count, :-1] = dot(here[:count, :-1], below[:, 1:])
         diagonals[:count, :-1] += dot(here[:count, 1:], below[:, :-1])
 
-    def gradient(self, rows: slice, weights: Tensor, out: Tensor) -> None:
-        """Writes the gradient of some rows to `out` (rows, w, D), from `gradient_weights` of the
-        image (4, h, w)."""
-        own, right, down, diagonals = weights[..., None]
-        vectors, here = self.vectors, self.vectors[rows]
-        torch.mul(here, own[rows], out=out)
-        out[:, :-1].addcmul_(here[:, 1:], right[rows, :-1])
-        out[:, 1:].addcmul_(here[:, :-1], right[rows, :-1])
-        below = slice(rows.start + 1, rows.stop + 1)
-        above = slice(max(rows.start - 1, 0), rows.stop - 1)
-        count = len(vectors[below])
-        for part, other, pairs in (
-            (out[:count], below, slice(rows.start, rows.start + count)),
-            (out[len(out) - len(vectors[above]) :], above, above),
-        ):
-            other = vectors[other]
-            part.addcmul_(other, down[pairs])
-            part[:, :-1].addcmul_(other[:, 1:], diagonals[pairs, :-1])
-            part[:, 1:].addcmul_(other[:, :-1], diagonals[pairs, :-1])
-
     def _dot(self, a: Tensor, b: Tensor) -> Tensor:
-        if self.room.numel() < a.numel():
-            self.room = a.new_empty(a.numel())
-        return torch.mul(a, b, out=self.room[: a.numel()].view(a.shape)).sum(-1)
+        if self._room is None or self._room.numel() < a.numel():
+            self._room = a.new_empty(a.numel())
+        return torch.mul(a, b, out=self._room[: a.numel()].view(a.shape)).sum(-1)
+
+
+def stencil_gradient(vectors: Tensor, rows: slice, weights: Tensor, out: Tensor) -> None:
+    """Writes to `out` (rows, w, D) the gradient of some rows of the vectors (h, w, D) of an image,
+    from their `gradient_weights` (4, h, w)."""
+    own, right, down, diagonals = weights[..., None]
+    here = vectors[rows]
+    torch.mul(here, own[rows], out=out)
+    out[:, :-1].addcmul_(here[:, 1:], right[rows, :-1])
+    out[:, 1:].addcmul_(here[:, :-1], right[rows, :-1])
+    below = slice(rows.start + 1, rows.stop + 1)
+    above = slice(max(rows.start - 1, 0), rows.stop - 1)
+    count = len(vectors[below])
+    for part, other, pairs in (
+        (out[:count], below, slice(rows.start, rows.start + count)),
+        (out[len(out) - len(vectors[above]) :], above, above),
+    ):
+        other = vectors[other]
+        part.addcmul_(other, down[pairs])
+        part[:, :-1].addcmul_(other[:, 1:], diagonals[pairs, :-1])
+        part[:, 1:].addcmul_(other[:, :-1], diagonals[pairs, :-1])

@@ -27,7 +27,7 @@ from prolab_d2.modeling.memory import new_map
 from prolab_d2.modeling.neighbour_products import neighbour_products
 from prolab_d2.modeling.ranks import mean_over_ranks
 from prolab_d2.modeling.resized_length import squared_length_rows
-from prolab_d2.modeling.threads import image_parts, in_threads, slices
+from prolab_d2.modeling.threads import Shared, in_threads, slices
 
 if TYPE_CHECKING:
     from prolab_d2.label_space import LabelSpace
@@ -232,14 +232,15 @@ class PropertySpace(nn.Module):
             height_of_band = max(1, entries // row_entries)
             pixels = features.permute(0, 2, 3, 1)
 
-            def run(part: tuple[int, slice]) -> None:
-                image, rows = part
-                room = scorer.room(height_of_band * width)
-                for band in slices(rows.stop, height_of_band, start=rows.start):
-                    target = scores[image, band].view(-1, categories)
-                    scorer(_widen(pixels[image, band]).flatten(0, 1), target, room)
+            bands = [(b, rows) for b in range(batch) for rows in slices(height, height_of_band)]
+            rooms = Shared(lambda: scorer.room(height_of_band * width))
 
-            for _ in in_threads(run, image_parts(batch, height, features.device), features.device):
+            def run(band: tuple[int, slice]) -> None:
+                with rooms.one() as room:
+                    band_features = _widen(pixels[band]).flatten(0, 1)
+                    scorer(band_features, scores[band].view(-1, categories), room)
+
+            for _ in in_threads(run, bands, features.device):
                 pass
             return scores.permute(0, 3, 1, 2)
 

@@ -6,15 +6,17 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import cache
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch
 
-__all__ = ["image_parts", "in_threads", "slices"]
+__all__ = ["Shared", "image_parts", "in_threads", "slices"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Thing = TypeVar("Thing")
 
 
 def in_threads(
@@ -65,6 +67,32 @@ def _pool(process: int, threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads)
 
 
+class Shared(Generic[Thing]):
+    """Memory to work in, or sums to add to, that jobs take in turns: one for every thread at work.
+
+    Attributes:
+        all: what has been made. Nobody uses it any more after the jobs.
+    """
+
+    def __init__(self, make: Callable[[], Thing]) -> None:
+        self._make = make
+        self._free: list[Thing] = []
+        self.all: list[Thing] = []
+
+    @contextmanager
+    def one(self) -> Iterator[Thing]:
+        """One that no other job uses meanwhile."""
+        try:
+            thing = self._free.pop()
+        except IndexError:
+            thing = self._make()
+            self.all.append(thing)
+        try:
+            yield thing
+        finally:
+            self._free.append(thing)
+
+
 def slices(stop: int, step: int, start: int = 0) -> Iterator[slice]:
     """Cuts [start, stop) into slices of `step`; the last may be shorter."""
     for first in range(start, stop, step):
@@ -74,13 +102,13 @@ def slices(stop: int, step: int, start: int = 0) -> Iterator[slice]:
 def image_parts(
     batch: int, height: int, device: torch.device, step: int = 1
 ) -> list[tuple[int, slice]]:
-    """Rows of images for `in_threads`: whole images, or on a CPU at least two parts for every
-    thread if possible, of a multiple of `step` rows.
+    """Rows of images for `in_threads`: whole images, or on a CPU at least four parts for every
+    thread if possible, so that nobody waits long for the last one, of a multiple of `step` rows.
 
     Returns:
         (image, rows), in order.
     """
     threads = torch.get_num_threads() if device.type == "cpu" else 1
-    per_image = math.ceil(2 * threads / batch) if threads > 1 else 1
+    per_image = math.ceil(4 * threads / batch) if threads > 1 else 1
     rows = math.ceil(math.ceil(height / step) / per_image) * step
     return [(image, part) for image in range(batch) for part in slices(height, rows)]
