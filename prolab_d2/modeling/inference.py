@@ -302,8 +302,11 @@ def category_labels(maps: Maps, size: Size, weights: Tensor | None = None) -> Te
     Ties go to the lower id. Needs memory for the low-resolution maps, one band, and the answer.
     """
     values = maps.tiles[0].values
-    labels = torch.zeros((values.shape[0], *size), dtype=torch.int64, device=values.device)
     several = (maps.num_channels if weights is None else len(weights)) > CATEGORY_GROUP
+    # Not filled where every pixel is set: PyTorch's own threads would be woken for that, and go on
+    # spinning beside those here.
+    make = torch.zeros if several else torch.empty
+    labels = make((values.shape[0], *size), dtype=torch.int64, device=values.device)
     best = values.new_full(labels.shape if several else (0,), -torch.inf)
     for first, group in _category_groups(maps, weights):
 

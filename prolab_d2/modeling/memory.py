@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,17 +11,20 @@ from torch import Tensor
 
 __all__ = ["new_map", "new_map_like"]
 
+# Bytes; the C library keeps smaller pieces for the next who asks.
+_FROM_KERNEL = 2**25
 _NUMPY_TYPES = {torch.float32: np.float32, torch.float64: np.float64}
 
 
 def new_map(like: Tensor, shape: Sequence[int]) -> Tensor:
-    """`like.new_empty(shape)`; on a CPU NumPy asks for the memory.
+    """`like.new_empty(shape)`; on a CPU NumPy asks for the memory where there is much of it.
 
     What is larger than 32 MB comes from the kernel and goes back to it, page by page: to find the
     pages of a map can take longer than to compute it. Unlike PyTorch, NumPy asks for pages of 2 MB,
     a few instead of thousands, where Linux gives them to those who ask.
     """
-    if like.device.type != "cpu" or like.dtype not in _NUMPY_TYPES:
+    size = math.prod(shape) * like.element_size()
+    if size < _FROM_KERNEL or like.device.type != "cpu" or like.dtype not in _NUMPY_TYPES:
         return like.new_empty(shape)
     return torch.from_numpy(np.empty(tuple(shape), _NUMPY_TYPES[like.dtype]))
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
+from prolab_d2.modeling import memory
 from prolab_d2.modeling.memory import new_map, new_map_like
+
+
+@pytest.fixture(params=["much", "little"], autouse=True)
+def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "much":
+        monkeypatch.setattr(memory, "_FROM_KERNEL", 0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int64])
