@@ -139,7 +139,8 @@ class _LogitsAndProducts(torch.autograd.Function):
             pass
         for image, rows in parts:
             last = slice(rows.stop - 1, rows.stop)
-            stencils.all[0].products(vectors[image], last, products[image])
+            with stencils.one() as stencil:
+                stencil.products(vectors[image], last, products[image])
         replicate_edges(products)
         ctx.save_for_backward(features, bank, table, own, basis, vectors)
         return logits, products
@@ -151,18 +152,14 @@ class _LogitsAndProducts(torch.autograd.Function):
         half, pixels = _zero_columns(basis, own), features.permute(0, 2, 3, 1)
         weights = gradient_weights(of_products)
         of_features = new_map_like(features) if ctx.needs_input_grad[0] else None
-
         most = next(row_chunks(pixels, slice(0, pixels.shape[1]))).stop  # rows of a chunk
+        rooms = Shared(lambda: vectors.new_empty(most, *vectors.shape[2:]))
 
-        def start() -> tuple[list[Tensor], Tensor]:
-            """Gradients of table, own basis and their shifts, sums over pixels; the gradient of
-            the vectors of a chunk."""
-            zeros = [x.new_zeros(shape) for x in (table, own) for shape in (x.shape, x.shape[:1])]
-            return zeros, vectors.new_empty(most, *vectors.shape[2:])
-
-        def run(part: tuple[int, slice]) -> None:
+        def run(part: tuple[int, slice]) -> list[Tensor]:
+            """Sums over the pixels of a part: the gradients of table, shift, own, own shift."""
             image, rows = part
-            with shared.one() as (sums, room):
+            sums = [x.new_zeros(shape) for x in (table, own) for shape in (x.shape, len(x))]
+            with rooms.one() as room:
                 for chunk in row_chunks(pixels, rows):
                     of_vectors = room[: chunk.stop - chunk.start]
                     stencil_gradient(vectors[image], chunk, weights[:, image], of_vectors)
@@ -177,14 +174,13 @@ class _LogitsAndProducts(torch.autograd.Function):
                     for x, total, shift in zip((g, v), sums[::2], sums[1::2], strict=True):
                         total.addmm_(x.T, f)
                         shift.addmv_(x.T, ones)
+            return sums
 
-        shared = Shared(start)
         with torch.autocast(features.device.type, enabled=False):
-            for _ in in_threads(run, image_parts(*pixels.shape[:2], pixels.device), pixels.device):
-                pass
-            of_table, of_shift, of_own, of_own_shift = (
-                sum(x) for x in zip(*(sums for sums, _ in shared.all), strict=True)
-            )
+            # Each has sums of its own, so that these do not depend on who does what: fewer parts.
+            parts = image_parts(*pixels.shape[:2], pixels.device, per_thread=2)
+            results = zip(*in_threads(run, parts, pixels.device), strict=True)
+            of_table, of_shift, of_own, of_own_shift = map(sum, results)
 
             def to_embedding(logits: Tensor, vectors: Tensor) -> Tensor:
                 return bank.T @ logits + (vectors if basis is None else basis @ vectors)

@@ -104,7 +104,8 @@ class Plan:
     def parts(self, batch: int) -> list[Part]:
         """The batch in parts of whole tiles."""
         parts: list[Part] = []
-        for image, target in image_parts(batch, self.height, self.logits.device, self.tile_rows):
+        device, step = self.logits.device, self.tile_rows
+        for image, target in image_parts(batch, self.height, device, step=step):
             source = self.source(target)
             own = parts[-1].source.stop if target.start else 0
             parts.append(Part(image, target, source, own))

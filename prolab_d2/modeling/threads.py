@@ -68,16 +68,14 @@ def _pool(process: int, threads: int) -> ThreadPoolExecutor:
 
 
 class Shared(Generic[Thing]):
-    """Memory to work in, or sums to add to, that jobs take in turns: one for every thread at work.
+    """Memory to work in that jobs take in turns: one for every thread at work.
 
-    Attributes:
-        all: what has been made. Nobody uses it any more after the jobs.
+    Nothing may stay in it from job to job: which thread does which job differs from run to run.
     """
 
     def __init__(self, make: Callable[[], Thing]) -> None:
         self._make = make
         self._free: list[Thing] = []
-        self.all: list[Thing] = []
 
     @contextmanager
     def one(self) -> Iterator[Thing]:
@@ -86,7 +84,6 @@ class Shared(Generic[Thing]):
             thing = self._free.pop()
         except IndexError:
             thing = self._make()
-            self.all.append(thing)
         try:
             yield thing
         finally:
@@ -100,15 +97,18 @@ def slices(stop: int, step: int, start: int = 0) -> Iterator[slice]:
 
 
 def image_parts(
-    batch: int, height: int, device: torch.device, step: int = 1
+    batch: int, height: int, device: torch.device, *, step: int = 1, per_thread: int = 4
 ) -> list[tuple[int, slice]]:
-    """Rows of images for `in_threads`: whole images, or on a CPU at least four parts for every
-    thread if possible, so that nobody waits long for the last one, of a multiple of `step` rows.
+    """Rows of images for `in_threads`: whole images, or on a CPU at least `per_thread` parts for
+    every thread if possible, so that nobody waits long for the last one.
+
+    Args:
+        step: a part has a multiple of so many rows, but for the last ones of an image.
 
     Returns:
         (image, rows), in order.
     """
     threads = torch.get_num_threads() if device.type == "cpu" else 1
-    per_image = math.ceil(4 * threads / batch) if threads > 1 else 1
+    per_image = math.ceil(per_thread * threads / batch) if threads > 1 else 1
     rows = math.ceil(math.ceil(height / step) / per_image) * step
     return [(image, part) for image in range(batch) for part in slices(height, rows)]

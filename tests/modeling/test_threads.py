@@ -56,26 +56,32 @@ def test_slices_cover_a_range() -> None:
     assert list(slices(4, 9)) == [slice(0, 4)]
 
 
-def test_jobs_share_one_thing_for_each_thread_at_work(threads: int) -> None:
-    counts = Shared(lambda: [0])
+def test_no_two_jobs_have_the_same_memory_at_a_time(threads: int) -> None:
+    made: list[list[int]] = []
 
-    def count(_: int) -> None:
-        with counts.one() as number:
-            before = number[0]
-            time.sleep(1e-4)  # another thread with the same number would be lost
-            number[0] = before + 1
+    def make() -> list[int]:
+        made.append([])
+        return made[-1]
 
-    list(in_threads(count, range(50), CPU))
-    assert 1 <= len(counts.all) <= threads
-    assert sum(number[0] for number in counts.all) == 50
+    memory = Shared(make)
+
+    def use(job: int) -> None:
+        with memory.one() as mine:
+            mine.append(job)
+            time.sleep(1e-4)
+            assert mine.pop() == job
+            assert not mine
+
+    list(in_threads(use, range(50), CPU))
+    assert 1 <= len(made) <= threads
 
 
-def test_a_shared_thing_comes_back_after_an_error() -> None:
-    things = Shared(list)
-    with pytest.raises(ZeroDivisionError), things.one():
+def test_shared_memory_comes_back_after_an_error() -> None:
+    memory = Shared(list)
+    with pytest.raises(ZeroDivisionError), memory.one() as first:
         raise ZeroDivisionError
-    with things.one() as thing:
-        assert thing is things.all[0]
+    with memory.one() as second:
+        assert second is first
 
 
 def test_parts_of_images_cover_all_rows_in_whole_steps(threads: int) -> None:
