@@ -12,7 +12,6 @@ Shapes: B batch, C feature channels, D embedding, K properties, R basis vectors,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -20,7 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from prolab_d2.modeling.memory import new_map, new_map_like
 from prolab_d2.modeling.neighbour_products import (
     Stencil,
     gradient_weights,
@@ -30,22 +28,10 @@ from prolab_d2.modeling.neighbour_products import (
 )
 from prolab_d2.modeling.threads import Shared, image_parts, in_threads
 
-__all__ = ["logits_and_products", "project"]
+__all__ = ["logits_and_products"]
 
 # Components of a pixel in steps of this number: rows that start at odd places are slow.
 _ALIGNMENT = 16
-
-
-def project(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A 1x1 convolution, differentiable: matrix products, and no copy of the features.
-
-    Args:
-        features: (B, C, h, w) float32 or float64, the type of all others.
-        weight, bias: (K, C), (K,).
-    Returns:
-        (B, K, h, w), channels last in memory.
-    """
-    return _Projection.apply(features, weight, bias).permute(0, 3, 1, 2)
 
 
 def logits_and_products(
@@ -66,41 +52,6 @@ def logits_and_products(
     return logits.permute(0, 3, 1, 2), products
 
 
-class _Projection(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(features, weight)
-        pixels = features.permute(0, 2, 3, 1)
-        result = new_map(pixels, (*pixels.shape[:3], len(weight)))
-        for x, out in _matrices(pixels, result):
-            torch.addmm(bias, x, weight.T, out=out)
-        return result
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        features, weight = ctx.saved_tensors
-        of_features = new_map_like(features) if ctx.needs_input_grad[0] else None
-        of_weight, of_bias = torch.zeros_like(weight), weight.new_zeros(len(weight))
-        with torch.autocast(features.device.type, enabled=False):
-            if of_features is not None:
-                for x, out in _matrices(gradient, of_features.permute(0, 2, 3, 1)):
-                    torch.mm(x, weight, out=out)
-            for x, pixels in _matrices(gradient, features.permute(0, 2, 3, 1)):
-                of_weight.addmm_(x.T, pixels)
-                of_bias += x.sum(0)
-        return of_features, of_weight, of_bias
-
-
-def _matrices(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Maps (B, h, w, .) as matrices (pixels, .) that share their memory: one for all images, or
-    one for each where the channels of one of the maps come first in memory."""
-    if all(x.is_contiguous() for x in maps):
-        yield tuple(x.flatten(0, 2) for x in maps)
-    else:
-        yield from zip(*([image.flatten(0, 1) for image in x] for x in maps), strict=True)
-
-
 class _LogitsAndProducts(torch.autograd.Function):
     """Some rows at a time: features, logits and vectors of these are in the cache for all that is
     done with them, and the gradient of the vectors never exists as a whole."""
@@ -114,8 +65,8 @@ class _LogitsAndProducts(torch.autograd.Function):
         table, shift = bank @ weight, bank @ bias  # (K, C), (K,)
         basis, own, own_shift = _in_own_basis(weight, bias)
         half = _zero_columns(basis, own)
-        logits = new_map(pixels, (*size, len(bank)))
-        vectors = new_map(pixels, (*size, len(own)))
+        logits = pixels.new_empty(*size, len(bank))
+        vectors = pixels.new_empty(*size, len(own))
         products = pixels.new_empty(size[0], 4, *size[1:])
         stencils = Shared(Stencil)
 
@@ -151,7 +102,7 @@ class _LogitsAndProducts(torch.autograd.Function):
         features, bank, table, own, basis, vectors = ctx.saved_tensors
         half, pixels = _zero_columns(basis, own), features.permute(0, 2, 3, 1)
         weights = gradient_weights(of_products)
-        of_features = new_map_like(features) if ctx.needs_input_grad[0] else None
+        of_features = torch.empty_like(features) if ctx.needs_input_grad[0] else None
         most = next(row_chunks(pixels, slice(0, pixels.shape[1]))).stop  # rows of a chunk
         rooms = Shared(lambda: vectors.new_empty(most, *vectors.shape[2:]))
 

@@ -24,7 +24,6 @@ from torch.autograd.function import once_differentiable
 
 from prolab_d2.modeling.comparisons import LOSS_KINDS, Comparison
 from prolab_d2.modeling.loss_tiles import Buffers, Part, PartRun, Plan, Result
-from prolab_d2.modeling.memory import new_map
 from prolab_d2.modeling.resized_length import SquaredLengths
 from prolab_d2.modeling.threads import Shared, in_threads
 
@@ -118,7 +117,7 @@ class _BandedLoss(torch.autograd.Function):
             total = logits.new_zeros(())
             gradient = lengths_gradient = None
             if need_gradient:
-                gradient = new_map(logits, plan.logits.shape)
+                gradient = logits.new_empty(plan.logits.shape)
                 if lengths is not None:
                     lengths_gradient = torch.zeros_like(squared_lengths)
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["new_map", "new_map_like"]
+__all__ = ["new_map"]
 
 # Bytes; the C library keeps smaller pieces for the next who asks.
 _FROM_KERNEL = 2**25
@@ -27,11 +27,3 @@ def new_map(like: Tensor, shape: Sequence[int]) -> Tensor:
     if size < _FROM_KERNEL or like.device.type != "cpu" or like.dtype not in _NUMPY_TYPES:
         return like.new_empty(shape)
     return torch.from_numpy(np.empty(tuple(shape), _NUMPY_TYPES[like.dtype]))
-
-
-def new_map_like(x: Tensor) -> Tensor:
-    """`new_map` for maps (B, C, h, w), channels last in memory unless those of `x` come first."""
-    if x.is_contiguous():
-        return new_map(x, x.shape)
-    batch, channels, height, width = x.shape
-    return new_map(x, (batch, height, width, channels)).permute(0, 3, 1, 2)

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prolab_d2.errors import ProLabError
-from prolab_d2.modeling.feature_products import logits_and_products, project
+from prolab_d2.modeling.feature_products import logits_and_products
 from prolab_d2.modeling.feature_scores import FeatureScorer
 from prolab_d2.modeling.losses import LOSS_KINDS, LossOptions, banded_loss, target_members
 from prolab_d2.modeling.memory import new_map
@@ -257,15 +257,13 @@ class PropertySpace(nn.Module):
         """`loss` of the projected features (B, C, h, w), without an embedding."""
         with _full_precision(features):
             features = _widen(features)
-            dtype, products = features.dtype, None
             if self.normalize_embedding:
+                dtype = features.dtype
+                weight = weight.flatten(1).to(dtype)
                 bias = None if bias is None else bias.to(dtype)
-                logits, products = logits_and_products(
-                    features, weight.flatten(1).to(dtype), bias, self.bank.to(dtype)
-                )
+                logits, products = logits_and_products(features, weight, bias, self.bank.to(dtype))
             else:
-                weight, bias = self.fold(weight, bias)
-                logits = project(features, weight.flatten(1).to(dtype), bias.to(dtype))
+                logits, products = _project(features, *self.fold(weight, bias)), None
             return self._loss(logits, products, labels, kind, unlabelled, ignore_label)
 
     def loss(

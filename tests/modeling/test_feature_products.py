@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from prolab_d2.modeling import neighbour_products as neighbour_products_module
-from prolab_d2.modeling.feature_products import logits_and_products, project
+from prolab_d2.modeling.feature_products import logits_and_products
 from prolab_d2.modeling.neighbour_products import neighbour_products
 
 
@@ -81,37 +81,14 @@ def test_they_are_those_of_the_embedding(
     assert answers[2].is_contiguous(memory_format=memory_format)  # the gradient of the features
 
 
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_a_projection_is_a_convolution(memory_format: torch.memory_format) -> None:
-    features, weight, bias, _ = _inputs(9, 40)
-    features = features.contiguous(memory_format=memory_format)
-
-    def convolution(features: Tensor, weight: Tensor, bias: Tensor, _: None) -> list[Tensor]:
-        return [torch.nn.functional.conv2d(features, weight[:, :, None, None], bias)]
-
-    def projection(features: Tensor, weight: Tensor, bias: Tensor, _: None) -> list[Tensor]:
-        return [project(features, weight, bias)]
-
-    inputs = [features, weight, bias, torch.zeros(())]
-    answers = _answers_and_gradients(projection, inputs)
-    _assert_equal(answers, _answers_and_gradients(convolution, inputs), 1e-13)
-    assert answers[0].is_contiguous(memory_format=torch.channels_last)
-    assert answers[1].is_contiguous(memory_format=memory_format)
-
-
-@pytest.mark.parametrize("lengths", [False, True])
-def test_features_that_need_no_gradient_get_none(lengths: bool) -> None:
+def test_features_that_need_no_gradient_get_none() -> None:
     features, weight, bias, bank = _inputs(9, 40)
     expected = []
     for needed in (True, False):
         inputs = [features.clone().requires_grad_(needed), *(x.clone() for x in (weight, bias))]
         for x in inputs[1:]:
             x.requires_grad_()
-        if lengths:
-            total = sum(x.square().sum() for x in logits_and_products(*inputs, bank))
-        else:
-            total = project(*inputs).square().sum()
-        total.backward()
+        sum(x.square().sum() for x in logits_and_products(*inputs, bank)).backward()
         assert (inputs[0].grad is not None) == needed
         expected.append([x.grad for x in inputs[1:]])
     _assert_equal(expected[1], expected[0], 0)

@@ -1,4 +1,4 @@
-"""New maps have the shape, type and order that was asked for."""
+"""New maps have the shape and type that was asked for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from prolab_d2.modeling import memory
-from prolab_d2.modeling.memory import new_map, new_map_like
+from prolab_d2.modeling.memory import new_map
 
 
 @pytest.fixture(params=["much", "little"], autouse=True)
@@ -21,10 +21,3 @@ def test_a_new_map_is_a_tensor_like_any_other(dtype: torch.dtype) -> None:
     assert (result.shape, result.dtype) == ((3, 4, 5), dtype)
     assert result.is_contiguous()
     assert (result.fill_(1) + result).sum() == 120
-
-
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_a_map_like_another_has_its_order_in_memory(memory_format: torch.memory_format) -> None:
-    x = torch.zeros(2, 3, 4, 5).contiguous(memory_format=memory_format)
-    result = new_map_like(x)
-    assert (result.shape, result.stride()) == (x.shape, x.stride())
