@@ -79,7 +79,7 @@ class Comparison:
         """
         self.temperature, self.need_gradient = temperature, need_gradient
         picks = kind == "cosine" and members.shape[1] * _PICKED_SHARE <= targets.shape[1]
-        self.picked = members.shape[1] if picks else 0
+        self._picks = members.shape[1] if picks else 0
         self.maps, self._compare = {
             "cosine": (1, self._cosine_of_members) if picks else (3, self._cosine),
             "bce": (3, self._bce),
@@ -103,8 +103,8 @@ class Comparison:
         starts = torch.arange(0, pixels * properties, properties, device=like.device)
         return Room(
             tuple(like.new_empty(pixels, properties) for _ in range(self.maps)),
-            starts.new_empty(self.picked * pixels),
-            tuple(like.new_empty(self.picked * pixels) for _ in range(3)),
+            starts.new_empty(self._picks * pixels),
+            tuple(like.new_empty(self._picks * pixels) for _ in range(3)),
             starts,
         )
 

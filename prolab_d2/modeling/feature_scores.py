@@ -13,15 +13,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from prolab_d2.modeling.memory import new_map
+from prolab_d2.modeling.threads import Shared, in_threads, slices
+
 __all__ = ["FeatureScorer"]
 
 _EPS = 1e-12
 # Adding up the few properties of a signature beats a matrix product on a CPU up to this density.
 _SPARSE = 1 / 8
+# Activations of a band of rows: what stays in the cache of a core, or keeps a GPU busy.
+_BAND_ENTRIES = {"cpu": 2**19, "default": 2**26}
 
 
 class FeatureScorer:
-    """Category scores of pixels, without gradients."""
+    """Category scores of pixels, without gradients. Nothing of K channels is kept."""
 
     def __init__(
         self,
@@ -62,13 +67,29 @@ class FeatureScorer:
             self.offsets = counts.cumsum(0) - counts
             self.shares = counts.to(bank.dtype).rsqrt_()[category]
 
-    def room(self, pixels: int) -> Tensor:
-        """Memory to work in for so many pixels."""
-        return self.weight.new_empty(2, len(self.category_weights[0]) * pixels)
+    def __call__(self, features: Tensor) -> Tensor:
+        """Features (B, C, h, w) to scores (B, N, h, w), channels last in memory."""
+        batch, _, height, width = features.shape
+        device, (categories, properties) = features.device, self.category_weights.shape
+        scores = new_map((batch, height, width, categories), self.weight.dtype, device)
+        entries = _BAND_ENTRIES.get(device.type, _BAND_ENTRIES["default"])
+        step = max(1, entries // max(1, width * properties))
+        bands = [(image, rows) for image in range(batch) for rows in slices(height, step)]
+        # To get this memory anew for every band can take longer than the work.
+        rooms = Shared(lambda: self.weight.new_empty(2, properties * step * width))
+        pixels = features.permute(0, 2, 3, 1)
 
-    def __call__(self, features: Tensor, out: Tensor, room: Tensor) -> None:
+        def run(band: tuple[int, slice]) -> None:
+            with rooms.one() as room:
+                x = pixels[band].flatten(0, 1).to(self.weight.dtype)
+                self._score(x, scores[band].view(-1, categories), room)
+
+        for _ in in_threads(run, bands, device):
+            pass
+        return scores.permute(0, 3, 1, 2)
+
+    def _score(self, features: Tensor, out: Tensor, room: Tensor) -> None:
         """Features (P, C) to scores, written to `out` (P, N). The room is for P pixels or more."""
-        # Kept from call to call: to get this memory anew can take longer than the work.
         size = self.category_weights.shape[1], len(features)
         activations, other = room[:, : math.prod(size)].view(2, *size)
         if self.bank is None:

@@ -16,14 +16,14 @@ _FROM_KERNEL = 2**25
 _NUMPY_TYPES = {torch.float32: np.float32, torch.float64: np.float64}
 
 
-def new_map(like: Tensor, shape: Sequence[int]) -> Tensor:
-    """`like.new_empty(shape)`; on a CPU NumPy asks for the memory where there is much of it.
+def new_map(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """`torch.empty`; on a CPU NumPy asks for the memory where there is much of it.
 
     What is larger than 32 MB comes from the kernel and goes back to it, page by page: to find the
     pages of a map can take longer than to compute it. Unlike PyTorch, NumPy asks for pages of 2 MB,
     a few instead of thousands, where Linux gives them to those who ask.
     """
-    size = math.prod(shape) * like.element_size()
-    if size < _FROM_KERNEL or like.device.type != "cpu" or like.dtype not in _NUMPY_TYPES:
-        return like.new_empty(shape)
-    return torch.from_numpy(np.empty(tuple(shape), _NUMPY_TYPES[like.dtype]))
+    size = math.prod(shape) * dtype.itemsize
+    if size < _FROM_KERNEL or device.type != "cpu" or dtype not in _NUMPY_TYPES:
+        return torch.empty(shape, dtype=dtype, device=device)
+    return torch.from_numpy(np.empty(tuple(shape), _NUMPY_TYPES[dtype]))

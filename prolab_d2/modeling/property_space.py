@@ -23,11 +23,9 @@ from prolab_d2.errors import ProLabError
 from prolab_d2.modeling.feature_products import logits_and_products
 from prolab_d2.modeling.feature_scores import FeatureScorer
 from prolab_d2.modeling.losses import LOSS_KINDS, LossOptions, banded_loss, target_members
-from prolab_d2.modeling.memory import new_map
 from prolab_d2.modeling.neighbour_products import neighbour_products
 from prolab_d2.modeling.ranks import mean_over_ranks
 from prolab_d2.modeling.resized_length import squared_length_rows
-from prolab_d2.modeling.threads import Shared, in_threads, slices
 
 if TYPE_CHECKING:
     from prolab_d2.label_space import LabelSpace
@@ -39,8 +37,6 @@ UNLABELLED = ("ignore", "count")
 _EPS = 1e-12
 # Logits whose scores are computed at a time: bounds the memory of the steps in between.
 _SCORE_ENTRIES = 2**22
-# From features on, with a CPU: what stays in the cache of a core from step to step.
-_CACHED_ENTRIES = 2**19
 
 
 class PropertySpace(nn.Module):
@@ -213,10 +209,8 @@ class PropertySpace(nn.Module):
             (B, N, h, w), channels last in memory.
         """
         with _full_precision(features):
-            batch, _, height, width = features.shape
             dtype = torch.promote_types(features.dtype, torch.float32)
-            sigmoid, categories = self.similarity == "cosine_sigmoid", self.num_categories
-            scores = new_map(features.new_empty(0, dtype=dtype), (batch, height, width, categories))
+            sigmoid = self.similarity == "cosine_sigmoid"
             scorer = FeatureScorer(
                 self.bank.to(dtype) / (self.temperature if sigmoid else 1.0),
                 self.signatures,
@@ -227,22 +221,7 @@ class PropertySpace(nn.Module):
                 property_weights=self.property_weights,
                 category_weights=_as_exact(self.category_weights, self._category_weights, dtype),
             )
-            row_entries = max(1, width * self.num_properties)
-            entries = _CACHED_ENTRIES if features.device.type == "cpu" else 16 * _SCORE_ENTRIES
-            height_of_band = max(1, entries // row_entries)
-            pixels = features.permute(0, 2, 3, 1)
-
-            bands = [(b, rows) for b in range(batch) for rows in slices(height, height_of_band)]
-            rooms = Shared(lambda: scorer.room(height_of_band * width))
-
-            def run(band: tuple[int, slice]) -> None:
-                with rooms.one() as room:
-                    band_features = _widen(pixels[band]).flatten(0, 1)
-                    scorer(band_features, scores[band].view(-1, categories), room)
-
-            for _ in in_threads(run, bands, features.device):
-                pass
-            return scores.permute(0, 3, 1, 2)
+            return scorer(features)
 
     def loss_from_features(
         self,

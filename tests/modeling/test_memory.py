@@ -17,7 +17,7 @@ def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int64])
 def test_a_new_map_is_a_tensor_like_any_other(dtype: torch.dtype) -> None:
-    result = new_map(torch.zeros(1, dtype=dtype), (3, 4, 5))
+    result = new_map((3, 4, 5), dtype, torch.device("cpu"))
     assert (result.shape, result.dtype) == ((3, 4, 5), dtype)
     assert result.is_contiguous()
     assert (result.fill_(1) + result).sum() == 120

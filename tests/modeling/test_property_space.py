@@ -14,7 +14,7 @@ from torch import Tensor
 
 import prolab_d2.modeling
 from prolab_d2.errors import ProLabError
-from prolab_d2.modeling import PropertySpace
+from prolab_d2.modeling import PropertySpace, feature_scores
 from prolab_d2.modeling import property_space as module
 
 # Three categories, four properties: the second category shares one with each of the others.
@@ -153,7 +153,7 @@ class TestInference:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """Few properties of a category are added up, many are a matrix product."""
-        monkeypatch.setattr(module, "_CACHED_ENTRIES", 40 * 9 * 2)
+        monkeypatch.setitem(feature_scores._BAND_ENTRIES, "cpu", 40 * 9 * 2)
         signatures = torch.rand(6, 40, generator=torch.Generator().manual_seed(1)).argsort(1)
         space = PropertySpace(
             _random(40, D),
