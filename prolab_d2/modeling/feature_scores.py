@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from prolab_d2.modeling.memory import new_map
+from prolab_d2.modeling.memory import copy_transposed, new_map
 from prolab_d2.modeling.threads import Shared, in_threads, slices
 
 __all__ = ["FeatureScorer"]
@@ -35,6 +36,7 @@ class FeatureScorer:
         weight: Tensor,
         bias: Tensor | None,
         *,
+        temperature: float,
         sigmoid: bool,
         normalize_embedding: bool,
         property_weights: Tensor | None,
@@ -42,18 +44,20 @@ class FeatureScorer:
     ) -> None:
         """
         Args:
-            bank: (K, D), the properties over the temperature, where it costs nothing.
+            bank: (K, D), the properties.
             signatures: (N, K) bool.
             weight, bias: (D, C) and (D,) of the projection.
-            sigmoid: activations are the sigmoid of the products; else the products.
+            temperature: what the products are divided by.
+            sigmoid: activations are the sigmoid of that; else that.
             normalize_embedding, property_weights, category_weights: of the `PropertySpace`.
         """
-        self.sigmoid = sigmoid
+        self.temperature, self.sigmoid = temperature, sigmoid
         bias = weight.new_zeros(len(weight)) if bias is None else bias
         if normalize_embedding:
             self.bank, self.weight, self.bias = bank, weight, bias
-        else:  # projection and bank are one product
-            self.bank, self.weight, self.bias = None, bank @ weight, bank @ bias
+        else:  # projection, bank and temperature are one product
+            self.bank = None
+            self.weight, self.bias = (bank @ x / temperature for x in (weight, bias))
         self.category_weights = category_weights
         self.property_weights = None
         if property_weights is not None:
@@ -76,7 +80,8 @@ class FeatureScorer:
         step = max(1, entries // max(1, width * properties))
         bands = [(image, rows) for image in range(batch) for rows in slices(height, step)]
         # To get this memory anew for every band can take longer than the work.
-        rooms = Shared(lambda: self.weight.new_empty(2, properties * step * width))
+        maps = 1 if self.property_weights is None else 2
+        rooms = Shared(lambda: self.weight.new_empty(maps, properties * step * width))
         pixels = features.permute(0, 2, 3, 1)
 
         def run(band: tuple[int, slice]) -> None:
@@ -84,26 +89,28 @@ class FeatureScorer:
                 x = pixels[band].flatten(0, 1).to(self.weight.dtype)
                 self._score(x, scores[band].view(-1, categories), room)
 
-        for _ in in_threads(run, bands, device):
-            pass
+        with torch.autocast(device.type, enabled=False):
+            for _ in in_threads(run, bands, device):
+                pass
         return scores.permute(0, 3, 1, 2)
 
     def _score(self, features: Tensor, out: Tensor, room: Tensor) -> None:
         """Features (P, C) to scores, written to `out` (P, N). The room is for P pixels or more."""
         size = self.category_weights.shape[1], len(features)
-        activations, other = room[:, : math.prod(size)].view(2, *size)
+        activations, *other = room[:, : math.prod(size)].view(-1, *size)
         if self.bank is None:
             # One pass for product and bias.
             torch.addmm(self.bias[:, None], self.weight, features.T, out=activations)
         else:
             embedding = torch.addmm(self.bias[:, None], self.weight, features.T)
-            torch.mm(self.bank, embedding, out=activations).div_(_length(embedding))
+            length = _length(embedding).mul_(self.temperature)
+            torch.mm(self.bank, embedding, out=activations).div_(length)
         if self.sigmoid:
             activations.sigmoid_()
         weighted = activations
         if self.property_weights is not None:
-            weighted = torch.mul(activations, self.property_weights, out=other)
-        inverse = _length(weighted, other).reciprocal_()
+            weighted = torch.mul(activations, self.property_weights, out=other[0])
+        inverse = _length(weighted).reciprocal_()
         if self.members is None:
             sums = self.category_weights @ activations
         else:
@@ -115,11 +122,14 @@ class FeatureScorer:
                 mode="sum",
                 per_sample_weights=self.shares,
             )
-        # Divided before they are transposed: both at once takes up to four times as long.
-        out.copy_(sums.mul_(inverse).T)
+        # Divided before they are transposed: both at once takes several times as long.
+        copy_transposed(sums.mul_(inverse), out)
 
 
-def _length(x: Tensor, room: Tensor | None = None) -> Tensor:
+def _length(x: Tensor) -> Tensor:
     """(P,): of every column of (., P). Many times as fast as `torch.linalg.vector_norm`."""
-    squares = torch.mul(x, x, out=room)
-    return x.new_ones(len(x)).matmul(squares).sqrt_().clamp_(min=_EPS)
+    if x.device.type == "cpu":
+        squared = torch.from_numpy(np.einsum("ip,ip->p", x.numpy(), x.numpy()))
+    else:
+        squared = x.square().sum(0)
+    return squared.sqrt_().clamp_(min=_EPS)

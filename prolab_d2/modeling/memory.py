@@ -1,15 +1,16 @@
-"""Memory for large maps."""
+"""Large maps in memory: where they come from, and their other order."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["new_map"]
+__all__ = ["copy_transposed", "new_map"]
 
 # Bytes; the C library keeps smaller pieces for the next who asks.
 _FROM_KERNEL = 2**25
@@ -27,3 +28,14 @@ def new_map(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> T
     if size < _FROM_KERNEL or device.type != "cpu" or dtype not in _NUMPY_TYPES:
         return torch.empty(shape, dtype=dtype, device=device)
     return torch.from_numpy(np.empty(tuple(shape), _NUMPY_TYPES[dtype]))
+
+
+def copy_transposed(source: Tensor, out: Tensor) -> None:
+    """Sets `out` (columns, rows) to `source` (rows, columns), without gradient.
+
+    On a CPU by OpenCV, which takes a fraction of the time of PyTorch's `copy_`.
+    """
+    if source.device.type == "cpu" and source.dtype in _NUMPY_TYPES and source.numel() > 0:
+        cv2.transpose(source.numpy(), dst=out.numpy())
+    else:
+        out.copy_(source.T)

@@ -332,14 +332,14 @@ class PropertySegmentor(nn.Module):
             features, self.projection.weight, self.projection.bias
         )
 
-    def _category_scores(self, images: Tensor) -> Tensor:
-        """(B, N, h, w) category scores, or category logits of a baseline."""
+    def _category_scores(self) -> Forward:
+        """Images to (B, N, h, w) category scores, or category logits of a baseline."""
         if not self.has_properties:
-            return self._logits(images)
-        features = self.decode_head(self.backbone(images))
-        return self.property_space.category_scores_from_features(
-            features, self.projection.weight, self.projection.bias
-        )
+            return self._logits
+        # Before the network runs: PyTorch's threads, woken for this, would go on spinning beside
+        # those that score.
+        scorer = self.property_space.scorer(self.projection.weight, self.projection.bias)
+        return lambda images: scorer(self.decode_head(self.backbone(images)))
 
     @torch.inference_mode()
     def predict_logits(self, image: Tensor) -> Maps:
@@ -358,7 +358,7 @@ class PropertySegmentor(nn.Module):
 
         For who wants no properties: nothing of K channels is kept.
         """
-        return self._with_offsets(self._predict(self._category_scores, image))
+        return self._with_offsets(self._predict(self._category_scores(), image))
 
     def _predict(self, forward: Forward, image: Tensor) -> Maps:
         image = self._normalise(image)

@@ -198,30 +198,33 @@ class PropertySpace(nn.Module):
                 return self.logits(_project(features, weight, bias))
             return _project(features, *self.fold(weight, bias))
 
-    def category_scores_from_features(
-        self, features: Tensor, weight: Tensor, bias: Tensor | None
-    ) -> Tensor:
-        """`category_scores` of the projected features (B, C, h, w), not for training.
+    def scorer(self, weight: Tensor, bias: Tensor | None) -> FeatureScorer:
+        """`category_scores` of projected features, not for training. Nothing of K channels is kept.
 
-        Nothing of K channels is kept, and nothing of D.
+        To be made while nothing waits for it: what is the same for all pixels is computed here.
 
+        Args:
+            weight, bias: of the projection, as for `fold`.
         Returns:
-            (B, N, h, w), channels last in memory.
+            A function of features (B, C, h, w) that gives scores (B, N, h, w), channels last in
+            memory, in the type of `weight` but float32 at least.
         """
-        with _full_precision(features):
-            dtype = torch.promote_types(features.dtype, torch.float32)
+        with _full_precision(weight):
+            weight = _widen(weight.flatten(1))
             sigmoid = self.similarity == "cosine_sigmoid"
-            scorer = FeatureScorer(
-                self.bank.to(dtype) / (self.temperature if sigmoid else 1.0),
+            return FeatureScorer(
+                self.bank.to(weight.dtype),
                 self.signatures,
-                weight.flatten(1).to(dtype),
-                None if bias is None else bias.to(dtype),
+                weight,
+                None if bias is None else bias.to(weight.dtype),
+                temperature=self.temperature if sigmoid else 1.0,
                 sigmoid=sigmoid,
                 normalize_embedding=self.normalize_embedding,
                 property_weights=self.property_weights,
-                category_weights=_as_exact(self.category_weights, self._category_weights, dtype),
+                category_weights=_as_exact(
+                    self.category_weights, self._category_weights, weight.dtype
+                ),
             )
-            return scorer(features)
 
     def loss_from_features(
         self,

@@ -163,12 +163,12 @@ class TestInference:
             property_weights=_random(40).abs() if weighted else None,
         )
         features = _random(2, C, 5, 9).to(dtype)
-        weight, bias = _random(D, C, 1, 1) * 0.1, _random(D) * 0.1
+        weight, bias = _random(D, C, 1, 1).to(dtype) * 0.1, _random(D) * 0.1
         logits = space.logits_from_features(features, weight, bias)
-        scores = space.category_scores_from_features(features, weight, bias)
+        scores = space.scorer(weight, bias)(features)
         assert scores.dtype == dtype
         torch.testing.assert_close(scores, space.category_scores(logits), rtol=1e-5, atol=1e-6)
-        unbiased = space.category_scores_from_features(features, weight, None)
+        unbiased = space.scorer(weight, None)(features)
         expected = space.category_scores(space.logits_from_features(features, weight, None))
         torch.testing.assert_close(unbiased, expected, rtol=1e-5, atol=1e-6)
 

@@ -102,9 +102,7 @@ def difference(labels: Tensor, problem: Problem) -> float:
 @torch.inference_mode()
 def _ours(problem: Problem) -> Tensor:
     size = problem.settings.size
-    scores = problem.space.category_scores_from_features(
-        problem.features, problem.weight, problem.bias
-    )
+    scores = problem.space.scorer(problem.weight, problem.bias)(problem.features)
     padded = (scores.shape[2] * 4, scores.shape[3] * 4)
     return category_labels(Maps((Tile(scores, (0, 0, *size), padded),), size), size)
 
