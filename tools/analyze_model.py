@@ -20,6 +20,7 @@ import torch
 from tabulate import tabulate
 
 from prolab_d2.analysis import analyze_parts, saved_for_backward, time_inference
+from prolab_d2.device import tune_cpu
 from prolab_d2.engine import load_config
 from prolab_d2.errors import ProLabError, exit_cleanly
 from prolab_d2.files import atomic_path
@@ -57,6 +58,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 @exit_cleanly
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    tune_cpu()
     cfg = load_config(args.config, args.opts)
     # The cost does not depend on the weights: none are read or downloaded.
     forget_weights(cfg)

@@ -26,6 +26,7 @@ from _benchmark.contest import run_contest
 from _benchmark.options import add_common_options, check_common_options
 from _benchmark.report import as_json, outcome_text, summary_text
 
+from prolab_d2.device import tune_cpu
 from prolab_d2.errors import exit_cleanly
 from prolab_d2.files import atomic_path, check_writable
 
@@ -65,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_common_options(args)
     if args.json:
         check_writable(Path(args.json).parent)
+    if args.tune:
+        tune_cpu(training=True)
     before = torch.get_num_threads()
     torch.set_num_threads(args.threads)
     try:

@@ -21,6 +21,7 @@ import torch
 
 from prolab_d2 import Predictor
 from prolab_d2.checkpoint import read_tensors
+from prolab_d2.device import tune_cpu
 from prolab_d2.errors import ProLabError, exit_cleanly
 from prolab_d2.evaluation.unknown_calibration import calibrate_unknown
 from prolab_d2.files import atomic_path, check_writable
@@ -57,6 +58,7 @@ def store(checkpoint: Path, threshold: float) -> None:
 @exit_cleanly
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    tune_cpu()
     if args.images is not None and args.images < 1:
         raise ProLabError(f"--images {args.images}: give a number from 1")
     if not 0 < args.false_alarms < 100:

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prolab_d2 import Predictor
+from prolab_d2.device import tune_cpu
 from prolab_d2.errors import ProLabError, exit_cleanly
 from prolab_d2.evaluation.low_resolution import places_of_labels, read_cells
 from prolab_d2.evaluation.reporting import write_json
@@ -57,6 +58,7 @@ def collect(predictor: Predictor, dataset: str, images: int | None) -> Explanati
 @exit_cleanly
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    tune_cpu()
     if args.images is not None and args.images < 1:
         raise ProLabError(f"--images {args.images}: give a number from 1")
     check_writable(args.output)

@@ -36,6 +36,7 @@ from _runs import versions
 
 from prolab_d2 import Predictor
 from prolab_d2.data.property_annotations import annotation_reader
+from prolab_d2.device import tune_cpu
 from prolab_d2.errors import ProLabError, exit_cleanly
 from prolab_d2.evaluation.annotated_metrics import AnnotatedHistograms
 from prolab_d2.evaluation.grounding import GroundingStatistics
@@ -211,6 +212,7 @@ def _rounded(value: Any) -> Any:
 @exit_cleanly
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    tune_cpu()
     if args.seed < 0:
         raise ProLabError(f"--seed {args.seed}: give a number from 0")
     if args.images is not None and args.images < 1:

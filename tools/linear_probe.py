@@ -29,6 +29,7 @@ from prolab_d2 import Predictor
 from prolab_d2.checkpoint import read_checkpoint
 from prolab_d2.data import LabelIds, PropertyDatasetMapper
 from prolab_d2.data.reading import stuff_classes
+from prolab_d2.device import tune_cpu
 from prolab_d2.engine import load_config
 from prolab_d2.errors import ProLabError, exit_cleanly
 from prolab_d2.evaluation.linear_probe import linear_probe, probe_images, sample_pixels
@@ -98,6 +99,7 @@ def label_ids(train: str, val: str) -> tuple[list[str], int]:
 @exit_cleanly
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    tune_cpu()
     if args.seed < 0:
         raise ProLabError(f"--seed {args.seed}: give a number from 0")
     if min(args.images, args.pixels) < 1 or args.val_images < 0:

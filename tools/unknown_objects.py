@@ -36,6 +36,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 from prolab_d2 import Predictor
+from prolab_d2.device import tune_cpu
 from prolab_d2.errors import ProLabError, exit_cleanly
 from prolab_d2.evaluation.low_resolution import category_places, dataset_categories, read_logits
 from prolab_d2.evaluation.property_metrics import sample_at_cell_centres
@@ -165,6 +166,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
 @exit_cleanly
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    tune_cpu()
     if args.images is not None and args.images < 1:
         raise ProLabError(f"--images {args.images}: give a number from 1")
     if args.record is not None:

@@ -34,6 +34,7 @@ from PIL import Image
 from prolab_d2.canvas import save_picture
 from prolab_d2.data import register_folder
 from prolab_d2.data.datasets.folder import IMAGE_SUFFIXES
+from prolab_d2.device import tune_cpu
 from prolab_d2.engine import load_config
 from prolab_d2.errors import ProLabError, exit_cleanly
 from prolab_d2.evaluation.stacking import choose_stacking
@@ -414,6 +415,7 @@ def stacked(predictor: Predictor, data_set: str) -> Predictor:
 @exit_cleanly
 def main(argv: list[str] | None = None) -> None:
     args = parser().parse_args(argv)
+    tune_cpu()
     is_video = args.input is None
     wants_properties = args.explain is not None or args.heatmaps or args.sheet or args.report
     if is_video and wants_properties:

@@ -17,6 +17,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from prolab_d2.device import tune_cpu
 from prolab_d2.errors import ProLabError, exit_cleanly
 from prolab_d2.explorer.server import LOOPBACK, listen, require_gradio, serve
 
@@ -64,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
 @exit_cleanly
 def main(argv: list[str] | None = None) -> None:
     args = parser().parse_args(argv)
+    tune_cpu()
     if not 0 <= args.port <= 65535:
         raise ProLabError(f"--port {args.port}: give a number from 0 to 65535")
     if not 0 < args.max_upload <= 1000:

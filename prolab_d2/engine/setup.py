@@ -25,7 +25,7 @@ from prolab_d2.data import (
     match_categories,
     register_folder,
 )
-from prolab_d2.device import check_device
+from prolab_d2.device import check_device, tune_cpu
 from prolab_d2.errors import ProLabError
 from prolab_d2.files import check_writable
 from prolab_d2.label_space import LabelSpace
@@ -295,6 +295,8 @@ def prepare_run(args: Namespace) -> CfgNode:
     resolve_datasets(cfg, training=not args.eval_only)
     if not cfg.MODEL.DEVICE.startswith("cuda"):  # each process finds its own GPU later
         check_device(cfg.MODEL.DEVICE)
+    if cfg.MODEL.DEVICE == "cpu":
+        tune_cpu(training=not args.eval_only)
     check_writable(cfg.OUTPUT_DIR)
     if args.eval_only and not cfg.MODEL.WEIGHTS:
         raise ProLabError("--eval-only needs a checkpoint: add MODEL.WEIGHTS FILE")

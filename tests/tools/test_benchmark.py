@@ -60,7 +60,7 @@ def test_a_step_of_two_supervisions(
     config = tmp_path / "tiny.yaml"
     config.write_text(tiny_cfg.dump())
     argv = ["step", "--config", str(config), "--label-space", str(tiny_label_space_folder)]
-    argv += ["--batch", "2", "--size", "64", "64", "--runs", "1", "--no-memory"]
+    argv += ["--batch", "2", "--size", "64", "64", "--runs", "5", "--no-memory"]
     whole, losses = _contests(argv, tmp_path)
     assert list(whole["sides"]) == list(losses["sides"]) == ["property", "category"]
     assert (whole["settings"]["categories"], whole["settings"]["properties"]) == (5, 12)

@@ -29,6 +29,11 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         "--runs", type=int, default=7, help="timed runs, of which the median counts"
     )
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch (default 2)")
+    parser.add_argument(
+        "--tune",
+        action="store_true",
+        help="keep freed memory, as train_net.py, demo.py and others do on a CPU",
+    )
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 ...")
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers (default 0)")
     parser.add_argument(
