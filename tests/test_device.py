@@ -77,7 +77,7 @@ class TestPreparedSizes:
         lines = run(SIZES, call, ONEDNN_VERBOSE="2", **environment).splitlines()
         return [line for line in lines if "create" in line and "convolution" in line]
 
-    def test_a_few_are_kept(self) -> None:
+    def test_the_last_are_kept(self) -> None:
         lines = self.prepared("tune_cpu()")
         assert "cache_miss" in lines[0]
         assert "cache_miss" in lines[-1]
