@@ -14,7 +14,6 @@ __all__ = ["available_cores", "check_device", "tune_cpu"]
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _ALL, _MOST = 2**31 - 1, 2**25
 _ALLOCATOR = ("GLIBC_TUNABLES", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
-_PRIMITIVES = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 
 
 def check_device(name: str) -> None:
@@ -54,9 +53,17 @@ def tune_cpu(*, training: bool = False) -> None:
     process grows to several times what an image needs.
     """
     if not training:
-        # Read by oneDNN when it prepares something for the first time. EfficientNet-Lite0 with
-        # UPerNet needs 112 for a size; to prepare them anew takes 0.2 ms each.
-        os.environ.setdefault(_PRIMITIVES, "128")
+        _keep_few_primitives()
+    _keep_freed_memory()
+
+
+def _keep_few_primitives() -> None:
+    # Read by oneDNN when it prepares something for the first time. EfficientNet-Lite0 with UPerNet
+    # needs 112 for a size; to prepare them anew takes 0.2 ms each.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+
+
+def _keep_freed_memory() -> None:
     if not sys.platform.startswith("linux") or any(name in os.environ for name in _ALLOCATOR):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

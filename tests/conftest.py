@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prolab_d2 import LabelSpace
+from prolab_d2 import LabelSpace, device
 
 # Torch and Detectron2 are imported by the fixtures that need them: tests of the label space
 # start fast and run without them.
@@ -39,6 +41,16 @@ TINY_NAMES = (
     "letters or a symbol in a single colour",
     "mounted high on a post",
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tuned() -> Iterator[list[str]]:
+    """What programs in the process of the tests would have changed for all tests after them."""
+    changes: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_keep_few_primitives", "_keep_freed_memory"):
+            patch.setattr(device, name, partial(changes.append, name))
+        yield changes
 
 
 @pytest.fixture(scope="session")

@@ -17,11 +17,15 @@ def size(path: Path) -> tuple[int, int]:
         return picture.size
 
 
-def test_one_image_becomes_one_overlay(tiny_checkpoint: Path, photos: Path, tmp_path: Path) -> None:
+def test_one_image_becomes_one_overlay(
+    tiny_checkpoint: Path, photos: Path, tmp_path: Path, tuned: list[str]
+) -> None:
     output = tmp_path / "new" / "overlay.png"
     image = str(photos / "a.png")
     args = ["--weights", str(tiny_checkpoint), "--input", image, "--output", str(output)]
+    tuned.clear()
     assert demo.main(args) == 0
+    assert tuned == ["_keep_few_primitives", "_keep_freed_memory"]
     assert size(output)[0] == 900
     assert [path.name for path in output.parent.iterdir()] == ["overlay.png"]
 

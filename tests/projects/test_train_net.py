@@ -22,11 +22,17 @@ from tests.refusals import error_line
 
 @pytest.mark.parametrize("supervision", ["property", "category", "text"])
 def test_trains_evaluates_and_writes_what_it_promises(
-    run: Run, tmp_path: Path, tiny_described_space_folder: Path, supervision: str
+    run: Run,
+    tmp_path: Path,
+    tiny_described_space_folder: Path,
+    supervision: str,
+    tuned: list[str],
 ) -> None:
     options = ["MODEL.PROLAB.SUPERVISION", supervision, "TEST.PROPERTIES", "True"]
     options += ["MODEL.PROLAB.LABEL_SPACE", str(tiny_described_space_folder)]
+    tuned.clear()
     assert run(*options) == 0
+    assert tuned == ["_keep_freed_memory"]
     output = tmp_path / "output"
     names = {file.name for file in output.iterdir()}
     assert {"config.yaml", "metrics.json", "model_final.pth", "model_best.pth"} <= names
@@ -39,6 +45,7 @@ def test_trains_evaluates_and_writes_what_it_promises(
     assert (folder / "property_metrics.json").exists() == (supervision == "property")
 
     assert run("--eval-only", *options, "MODEL.WEIGHTS", output / "model_final.pth") == 0
+    assert tuned[1:] == ["_keep_few_primitives", "_keep_freed_memory"]
     again = json.loads((folder / "sem_seg_metrics.json").read_text())["percent"]
     assert again["mIoU"] == pytest.approx(written["mIoU"])
 
