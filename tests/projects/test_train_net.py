@@ -239,6 +239,9 @@ def process(rank):
     train_net.run(train_net.argument_parser().parse_args(
         ["--config-file", {str(config)!r}, "--dataset", {str(tiny_dataset_folder)!r},
          "SOLVER.IMS_PER_BATCH", "4"]))
+    # Else gloo's threads may still be at work when the process ends, which aborts it.
+    dist.barrier()
+    dist.destroy_process_group()
 
 if __name__ == "__main__":
     mp.spawn(process, nprocs=2)
