@@ -70,5 +70,5 @@ def _keep_freed_memory() -> None:
     if mallopt is None:  # another C library
         return
     mallopt(_TRIM_THRESHOLD, _ALL)
-    # Before 2.35 glibc refuses more.
-    mallopt(_MMAP_THRESHOLD, _ALL) or mallopt(_MMAP_THRESHOLD, _MOST)
+    if not mallopt(_MMAP_THRESHOLD, _ALL):  # glibc before 2.35
+        mallopt(_MMAP_THRESHOLD, _MOST)

@@ -55,13 +55,15 @@ def test_ours_against_dense(
 
 
 def test_a_step_of_two_supervisions(
-    tiny_cfg: CfgNode, tiny_label_space_folder: Path, tmp_path: Path
+    tiny_cfg: CfgNode, tiny_label_space_folder: Path, tmp_path: Path, tuned: list[str]
 ) -> None:
     config = tmp_path / "tiny.yaml"
     config.write_text(tiny_cfg.dump())
     argv = ["step", "--config", str(config), "--label-space", str(tiny_label_space_folder)]
-    argv += ["--batch", "2", "--size", "64", "64", "--runs", "5", "--no-memory"]
+    argv += ["--batch", "2", "--size", "64", "64", "--runs", "5", "--no-memory", "--tune"]
+    tuned.clear()
     whole, losses = _contests(argv, tmp_path)
+    assert tuned == ["_keep_freed_memory"]
     assert list(whole["sides"]) == list(losses["sides"]) == ["property", "category"]
     assert (whole["settings"]["categories"], whole["settings"]["properties"]) == (5, 12)
     assert whole["sides"]["property"]["peak_memory_bytes"] is None
